@@ -1,4 +1,4 @@
-"""The place of arrays, on the CPU or a GPU: the only module that distinguishes NumPy from CuPy.
+"""Where arrays are stored, on the CPU or a GPU. No other module distinguishes NumPy from CuPy.
 
 A function that computes begins with ``xp = xp_of(x)`` and runs wherever ``x`` lives. Memory budget, threads and device affect
 the execution, never the result; they are set once, by :func:`configure`. The module :mod:`minicereb.parallel` spreads work

@@ -78,7 +78,8 @@ def machine_code(loop: Loop) -> Loop:
     """Return `loop` compiled by Numba, which must be installed.
 
     Numba keeps the machine code for the next process, as Python keeps bytecode: in the same ``__pycache__`` or, where that cannot
-    be written, in the user's cache. Numba compiles a loop again if the loop's own file has changed, but not if this file has.
+    be written, in the user's cache. Numba compiles a loop again if the file that defines the loop has changed, but not if
+    only this module has changed.
     """
     from numba import config, njit
     from numba.extending import register_jitable

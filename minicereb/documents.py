@@ -2,7 +2,8 @@
 
 A shape is a type: ``int``, ``float``, ``str``, ``bool``, ``None``, ``Literal["a", "b"]``, ``X | None``, ``list[X]``,
 ``tuple[X, Y]`` (a list of exactly two), ``tuple[X, ...]``, ``dict[str, X]``, a ``TypedDict``, ``Any`` (any JSON value), and
-``Annotated[int, Range(0, 10)]``. Keys that a ``TypedDict`` does not declare are accepted: later versions add some.
+``Annotated[int, Range(0, 10)]``. Keys that a ``TypedDict`` does not declare are accepted, because later versions may add
+keys.
 
 The project's documents hold only finite numbers; a missing number is ``null``.
 """
@@ -107,7 +108,7 @@ def _lines(path: str | os.PathLike) -> Iterator[bytes]:
 
 
 def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
-    """Return the JSON value of a text, which must have the declared shape; a :class:`DataError` calls the text `what`.
+    """Return the JSON value of a text, which must have the declared shape; in a :class:`DataError` the text is called `what`.
 
     The parser is stricter than Python's. The parser rejects duplicate keys in an object, NaN, infinity and ``1e999``, lone
     surrogates, null characters, more than 64 levels of lists and objects, and whole numbers of more than 80 digits.

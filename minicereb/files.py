@@ -119,7 +119,7 @@ def write_json(path: str | os.PathLike, value: Any, durable: bool = True) -> Non
 
 
 class _Entry(zipfile.ZipInfo):
-    """An uncompressed zip entry whose header does not depend on the writer.
+    """An uncompressed zip entry whose header is the same for every version of Python and every operating system.
 
     Python 3.10 and 3.11 write different headers for an entry that may exceed 4 GiB, and on Windows the header names the system.
     In this class every field has the value that Python 3.11.4 and later write on Linux.

@@ -27,7 +27,7 @@ def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored
     width : int, optional
         Required number of inputs.
     setting : str
-        Name in the message.
+        Name of the argument in the error message.
     stored : bool
         Whether uint8 and other numeric types are accepted, by functions that convert them to float32 themselves.
     """
@@ -75,10 +75,10 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
     classes : int, optional
         Labels must be below this number; by default any label from 0 is accepted.
     setting : str
-        Name in the message.
+        Name of the argument in the error message.
     wait : bool
-        Whether to check values on a GPU too, which means waiting for it. Learning does not check them again, because its data
-        were checked on the host.
+        Whether to check values on a GPU too, which means waiting for the GPU. Learning does not check the values again,
+        because its data were checked on the host.
     """
     if not is_array(labels):
         raise InputError(setting, type(labels).__name__, f"{ARRAY} of whole numbers")

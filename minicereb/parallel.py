@@ -77,8 +77,8 @@ def images_per_block(bytes_per_image: int, at_most: int = 256) -> int:
 def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Result]:
     """Call `function` once per part, on the configured threads, with BLAS on one thread; results are in the order of `parts`.
 
-    Each thread takes a contiguous share, which stays in its cache from one call to the next. A nested call runs on that thread
-    alone.
+    Each thread takes a contiguous share, which stays in its cache from one call to the next. A nested call runs only on
+    the thread that makes it.
     """
     workers = _workers(len(parts))
     with one_blas_thread():

@@ -65,7 +65,7 @@ def uniform(xp: ModuleType, seed: int, stream: str, numbers: tuple[int, ...], id
     ids : array of int64, shape (rows,)
         Identity of each row, for example the image's index in its data set; an array of `xp`.
     width : int
-        Numbers in a row.
+        Number of values in a row.
 
     Returns
     -------

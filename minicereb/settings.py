@@ -1,7 +1,7 @@
 """Settings declared once: a field carries its default, help, choices, bounds and unit.
 
-A field's validation, the option of the commands (:mod:`minicereb.cli.options`), its row in docs/formats.md and its entry in the
-docstring all come from there::
+A field's validation, the option of the commands (:mod:`minicereb.cli.options`), its row in docs/formats.md and its entry
+in the docstring all come from this declaration::
 
     @checked
     @dataclass(frozen=True)

@@ -67,7 +67,8 @@ def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
 def mcnemar_test(only_one: int, only_other: int) -> float:
     """Return the two-sided p-value of an exact test of equal accuracy of two classifiers on the same images.
 
-    Under the null hypothesis, if exactly one classifier is correct on an image, the two are equally likely to be that one.
+    Under the null hypothesis, if exactly one of the two classifiers is correct on an image, it is equally likely to be
+    either of them.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Adversarial training ``[M-ADV]``: a network learns from images attacked on its current state.
+"""Adversarial training ``[M-ADV]``: a network learns from images that were just attacked with its current weights.
 
-Such a network is the positive control of an evaluation, which should find the robustness that the network has learned.
+Such a network is a positive control for an evaluation method: the evaluation should find that the network is robust.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from minicereb.settings import checked, setting
 @checked
 @dataclass(frozen=True)
 class Adversary:
-    """The attack of adversarial training: PGD in L∞ from a uniformly random point of the ball; its last point is used."""
+    """The attack used for adversarial training: the last point of PGD in L∞ from a uniformly random point of the ball."""
 
     epsilon: float = setting(help="Learn from images attacked within this L∞ bound, by PGD.", above=0, option="adversarial")
     step_size: float = setting(help="Step size of this attack.", above=0, option="adversarial-step-size")
@@ -34,7 +34,7 @@ class Adversary:
 
 
 class AdversarialTraining:
-    """Attack each batch and let another learner learn from it; losses, outputs and hits refer to the attacked images.
+    """Attack each batch, then let another learner learn from it. Losses, outputs and accuracy refer to the attacked images.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class AdversarialTraining:
             yield from self.learner.learn(self.attacked(x[batch], labels[batch]), labels[batch])
 
     def attacked(self, x: Array, labels: Array) -> Array:
-        """Return a batch after the attack; the next update learns from it."""
+        """Return the attacked version of a batch; the next update learns from this version."""
         share = min(1.0, 10 * (self.steps + 1) / self.total_steps)
         return self._attacked(x, labels, share, "adversary", self.steps)
 
@@ -90,14 +90,14 @@ class AdversarialTraining:
         return self.learner.loss_of(outputs, labels)
 
     def hits(self, x: Array, labels: Array, block: int) -> Array:
-        """Return which images are classified correctly under the full attack, array of bool; `block` selects the starts."""
+        """Return which images are classified correctly under the full attack, array of bool; `block` addresses the starts."""
         labels = _checked(x, labels)
         x_adv = self._attacked(x, labels, 1.0, "adversary held out", block)
         with one_blas_thread():
             return self.model.forward(x_adv)[0].argmax(axis=1) == labels
 
     def _attacked(self, x: Array, labels: Array, share: float, stream: str, number: int) -> Array:
-        """Return the images after an attack within `share` of the bound."""
+        """Return the images after an attack whose bound is `share` times ε."""
         xp, adversary = xp_of(x), self.adversary
         ball = ball_around(x, share * adversary.epsilon, "linf")
         draws = Draws(self.seed, stream, (number,), xp.arange(len(x), dtype=xp.int64))

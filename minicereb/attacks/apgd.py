@@ -18,8 +18,9 @@ FIRST_WINDOW, SHORTER, LEAST_WINDOW = 0.22, 0.03, 0.06
 def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     """Yield the points visited: the start, then one after each step.
 
-    At the end of a window an image's step is halved, and the search continues from its best point, in two cases: fewer than a
-    share ρ of the window's steps raised the objective, or neither its step nor its best value has changed since the last window.
+    The steps are divided into windows. At the end of a window, an image's step length is halved and its search continues
+    from its best point in two cases: fewer than a share ρ of the window's steps raised the objective, or neither the step
+    length nor the best value has changed since the window before.
 
     Steps go along the sign of the gradient in L∞, and along the gradient itself in L2. The arguments are those of
     :func:`minicereb.attacks.pgd.pgd`; the paper uses 100 `steps`.
@@ -71,7 +72,7 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 
 def _moved(ball: Ball, gradient: Array, step: Array, here: Array, before: Array, a: float) -> Array:
-    """Return the next point: ``a z + (2 - 2a) x_k - (1 - a) x_{k-1}``, in the ball, where ``z`` is a step along the gradient."""
+    """Return the next point: ``a z + (2 - 2a) x_k - (1 - a) x_{k-1}``, projected; ``z`` is a step along the gradient."""
     xp = xp_of(here)
     ahead = xp.empty_like(here)
 

@@ -19,8 +19,8 @@ def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
     """Return the largest exact distance of a point that float32 arithmetic places within ε of an image.
 
     This distance is ε + 1e-6 max(1, ε) in both norms, with one exception. In L2 the roundings of n pixels (`inputs`), each at
-    most 2⁻²⁵, may add up to a length of √n 2⁻²⁵. If √n 2⁻²⁵ + 2⁻²² ε exceeds the tolerance above (with ε up to 1, from about
-    1,100 pixels on), it replaces that tolerance.
+    most 2⁻²⁵, may add up to a length of √n 2⁻²⁵. If √n 2⁻²⁵ + 2⁻²² ε is larger than 1e-6 max(1, ε), the former is the
+    tolerance; for ε up to 1, this needs about 1,100 pixels.
     """
     tolerance = ROUNDING * max(1.0, epsilon)
     if norm == "l2":
@@ -59,7 +59,7 @@ def scaled_rows(rows: Array, out: Array | None = None) -> Array:
 
 
 def movable(gradient: Array, here: Array) -> Array:
-    """Return the gradient at points of the box, set to 0 where ascent would leave the box."""
+    """Return the gradient at points of the box, set to 0 for pixels that a step along the gradient would move out of it."""
     held = ((here <= 0) & (gradient < 0)) | ((here >= 1) & (gradient > 0))
     return xp_of(gradient).where(held, gradient.dtype.type(0), gradient)
 
@@ -89,7 +89,7 @@ class LinfBall:
         return replace(self, x=self.x[images], low=self.low[images], high=self.high[images])
 
     def project(self, z: Array, out: Array | None = None) -> Array:
-        """Return the nearest point of ball and box."""
+        """Return the nearest point that lies in both the ball and the box."""
         xp = xp_of(z)
         return xp.minimum(xp.maximum(z, self.low, out=out), self.high, out=out)  # faster than clip between arrays
 
@@ -124,11 +124,11 @@ class LinfBall:
         return 2 * draws.uniform(self.x.shape[1], *numbers).astype(self.x.dtype) - 1
 
     def inside(self, draws: Draws, *numbers: int) -> Array:
-        """Return one uniformly random point of ball and box for each image."""
+        """Return one uniformly random point for each image that lies in both its ball and the box."""
         return self.low + draws.uniform(self.x.shape[1], *numbers).astype(self.x.dtype) * (self.high - self.low)
 
     def corner(self, draws: Draws, *numbers: int) -> Array:
-        """Return one random corner of ball and box for each image."""
+        """Return one random corner of the intersection of ball and box for each image."""
         return xp_of(self.x).where(draws.uniform(self.x.shape[1], *numbers) < 0.5, self.low, self.high)
 
 
@@ -146,7 +146,7 @@ class L2Ball:
         return replace(self, x=self.x[images])
 
     def project(self, z: Array, out: Array | None = None) -> Array:
-        """Return a point projected onto the ball, then onto the box, which can only move it nearer to the centre."""
+        """Project a point onto the ball, then onto the box; the second projection can only move the point towards the centre."""
         return self.within(z, self.epsilon, out)
 
     def within(self, z: Array, sizes: Array | float, out: Array | None = None) -> Array:

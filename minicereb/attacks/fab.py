@@ -1,4 +1,4 @@
-"""FAB ``[M-FAB]``: the nearest misclassified image for any ε, found by steps to the tangent plane of the decision boundary."""
+"""FAB ``[M-FAB]``: search for the nearest misclassified image, without a bound ε, by steps to the boundary's tangent plane."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     References
     ----------
     Croce and Hein (2019), arXiv:1907.02044, Algorithm 1, targeted as in arXiv:2003.01690: α_max = 0.1, η = 1.05, β = 0.9. As
-    in the paper, the search ends with false-position steps between the image and the nearest point, but each goes only 0.9 of
-    the way to the estimated boundary, so that it probably stays misclassified. Unlike in the paper, a further step, before
-    the false-position steps, goes from the image itself to the plane at the nearest point; for a linear model, no point is
-    nearer.
+    in the paper, the search ends with false-position steps between the image and the nearest point, but each of these
+    steps goes only 0.9 of the way to the estimated boundary, so that the point probably stays misclassified. There is one
+    step that the paper does not have. It comes just before the false-position steps and goes from the image itself to the
+    tangent plane at the nearest point; for a linear model, no misclassified point is nearer than the one that this step
+    reaches.
     """
     xp, x, here = xp_of(start), ball.x, start
     nearest, least = x.copy(), xp.full(len(x), xp.inf, dtype=x.dtype)
@@ -69,7 +70,7 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 
 def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
-    """Return a mean of steps from the current point and from the image, each beyond the plane of linearised margin 0."""
+    """Return the weighted mean of two steps past the plane of linearised margin 0: from the current point and from the image."""
     xp, x = xp_of(here), ball.x
     own = least_move(here, w, -value, ball.norm)
     original = least_move(x, w, -value - row_products(w, x - here), ball.norm)

@@ -125,7 +125,7 @@ class _Sets:
     width: int = 1
 
     def values(self, live: Array, back: bool) -> Array:
-        """Return each set's objective after each possible flip (with `back`, also flips back); -inf if impossible or not live."""
+        """Return each set's objective after each affordable flip and, with `back`, after undoing each; -inf for the rest."""
         xp, images = xp_of(self.value), self._images
         price = self.can.price[images]
         spent = xp.where(self.flipped, price, 0.0).sum(axis=1)[:, None]
@@ -145,7 +145,7 @@ class _Sets:
         return values
 
     def step(self, values: Array, width: int, keys: Array) -> None:
-        """Replace the sets of each image by the `width` best different sets that one more flip, or flip back, makes of them."""
+        """Replace an image's sets by the `width` best different sets that arise from one of them by making or undoing a flip."""
         xp, (sets, inputs) = xp_of(values), values.shape
         count = sets // self.width
         every, flat = xp.arange(count, dtype=xp.int64), values.reshape(count, -1)
@@ -241,10 +241,10 @@ def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int 
 def square_of_flips(
     landscape: Landscape, ball: Ball, draws: Draws, steps: int, image_shape: tuple[int, ...] | None = None, rescale: bool = True
 ) -> Search:
-    """Yield the points of Square on bits: a window around a random flippable pixel moves to one side of θ if that is better.
+    """Yield the points of Square over fibres: a window around a random flippable pixel moves to one side of θ if that is better.
 
-    The search begins with vertical stripes. The window moves to the side of θ opposite to that pixel. Arguments and
-    windows are those of :func:`minicereb.attacks.square.square`.
+    The search begins with vertical stripes. All flippable pixels of the window take a value on one side of θ: the side on
+    which the random pixel is not. Arguments and windows are those of :func:`minicereb.attacks.square.square`.
     """
     xp, (height, width, channels) = xp_of(ball.x), three_sides(image_shape, ball.x.shape[1])
     x, can = ball.x, flippable(ball, _stage(landscape)[0])

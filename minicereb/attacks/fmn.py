@@ -57,7 +57,7 @@ def _falling(first: float, last: float, share: float) -> float:
 
 
 def _distance_to(ball: Ball, gradient: Array, missing: Array) -> Array:
-    """Return the distance at which a linear function with this gradient has risen by `missing`, within the box."""
+    """Return the distance at which a linear function with this gradient has risen by `missing`, at most the box's diameter."""
     xp = xp_of(gradient)
     steepness = ball.steepness(gradient)
     way = xp.maximum(missing, 0).astype(xp.float64) / xp.where(steepness > 0, steepness, 1.0)

@@ -36,7 +36,7 @@ class Point(NamedTuple):
 
 
 class Source:
-    """The source of an objective's gradient: here the model's own analytic gradient; subclasses have other sources.
+    """The source of an objective's gradient: here the model's own analytic gradient; subclasses obtain it in other ways.
 
     An objective maps outputs and labels to a value and its derivative. Images `x` and gradients have the shape (images, inputs),
     labels the shape (images,).
@@ -86,7 +86,7 @@ class MeanGradient(Source):
         return self.evaluate(model, objective, x, labels), network.layers[0].input_gradient(xp.concatenate(credits))
 
     def _bytes_per_image(self, network: NoisyNetwork, itemsize: int) -> int:
-        """Return the memory for four numbers per draw and neuron, or per draw and pair of neurons in two different layers."""
+        """Return the bytes of four numbers per draw and neuron, or per draw and pair of neurons in two different layers."""
         widths, numbers = network.widths, sum(network.widths)
         if self.estimator.columns_per_sample > 1:
             numbers += max((one * later for number, one in enumerate(widths) for later in widths[number + 1 :]), default=0)
@@ -106,8 +106,8 @@ def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
 class MeanOfCalls(Source):
     """Expectation over a classifier's own randomness: outputs, objective and gradient are means over several calls.
 
-    The search ascends the mean objective. Every call draws fresh noise, so a result can be judged by calls that the search has
-    not seen.
+    The search ascends the mean objective. Every call draws fresh noise. So the points that a search finds can be tested
+    with noise that the search has not used.
 
     References
     ----------
@@ -145,7 +145,8 @@ class PassedBack(Source):
     Parameters
     ----------
     noise : tuple of array or None, optional
-        Noise of unit scale, (outputs, images, 1) for each layer, or (outputs, 1, 1) shared by all images. None: no noise.
+        Noise of unit scale for each layer, with the shape (outputs, images, 1), or (outputs, 1, 1) if all images share
+        it. None: no noise.
     """
 
     noise: Noise | None = None
@@ -170,8 +171,8 @@ def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
     """Return the slope that multiplies a derivative on its way back through a layer's activation ``[M-STRAIGHT]``.
 
     The slope is ``φ'(v)`` where that exists. Otherwise it is the slope of the mean response over the layer's noise (logistic
-    with scale 1 if the layer has none): ``f(v/σ)/σ`` for a threshold, and a sum over 16 pairs of quadrature nodes for other
-    activations. Signals `v` and slopes have the same shape.
+    with scale 1 if the layer has none): ``f(v/σ)/σ`` for a threshold, where f is the density of the noise and σ its
+    scale, and a sum over 16 pairs of quadrature nodes for other activations. Signals `v` and slopes have the same shape.
     """
     activation = layer.activation
     if activation is None or activation.smooth:
@@ -210,9 +211,9 @@ class PastThreshold(Source):
     near : array of bool, shape (images, inputs), optional
         Pixels that can cross θ; for all other pixels the gradient is 0. By default all pixels can.
     width : float, optional
-        Width of a relaxed threshold, ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient, which gets at most 64 times as steep as
-        at first. The gradient is computed at this relaxed activity. Without a width the derivative of the threshold is taken as 1
-        (straight-through).
+        Width of the sigmoid that replaces the threshold: ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient. The sigmoid
+        gets steeper, to at most 64 times its first steepness. The gradient is computed at the activity that this sigmoid
+        gives. Without a width the derivative of the threshold is taken as 1 (straight-through).
     taken : iterator of int
         t.
 
@@ -231,7 +232,7 @@ class PastThreshold(Source):
         return self if self.near is None else replace(self, near=self.near[images])
 
     def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
-        """Return the point evaluated by `model`, and the gradient past the threshold."""
+        """Return the point evaluated by `model`, and the gradient passed through the threshold."""
         fires_above, circuit = binary_stage(model) or (0.0, model)  # checked by source_named
         if self.width is None:
             fibres, slope = mossy(x, fires_above), x.dtype.type(1)
@@ -258,8 +259,9 @@ def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
 def fitting_estimator(network: NoisyNetwork) -> str:
     """Return the estimator that gives the gradient of the mean over noise with little variance.
 
-    backprop if all activations are smooth; otherwise an estimator that changes one neuron at a time. Recurrent neurons cannot be
-    changed in this way: thresholds get the surrogate, which is biased, and other activations get antithetic.
+    This is ``backprop`` if all activations are smooth; otherwise an estimator that changes one neuron at a time.
+    Recurrent neurons cannot be changed one at a time: their estimator is ``surrogate``, which is biased, for thresholds,
+    and ``antithetic`` for other activations.
     """
     activations = [layer.activation for layer in network.layers if layer.activation is not None]
     if all(activation.smooth for activation in activations):
@@ -276,10 +278,11 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     Parameters
     ----------
     name : str
-        ``"analytic"``: the model's own gradient; ``"straight-through"``: the gradient of a network without noise, with substitute
-        slopes where its activations have none, or past a binary first stage; ``"relaxed"``: through a soft first stage that gets
-        steeper; ``"frozen"``: the gradient of a network whose noise is held fixed; ``"eot"``: the mean of the model's own
-        gradient over `draws` calls, for a user's randomised classifier; or one of
+        ``"analytic"``: the model's own gradient; ``"straight-through"``: the gradient of a network without noise in which
+        substitute slopes replace missing derivatives, or the gradient of a model with a binary first stage, whose
+        threshold gets the slope 1; ``"relaxed"``: the gradient through a soft first stage that gets steeper;
+        ``"frozen"``: the gradient of a network whose noise is held fixed; ``"eot"``: the mean of the model's own gradient
+        over `draws` calls, for a user's randomised classifier; or one of
         :data:`minicereb.learning.estimators.LEARNED_BY`, for the mean over noise.
     model : classifier
     draws, seed : int
@@ -287,7 +290,8 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     ids : array of int64, shape (images,), optional
         Image indices, which address frozen noise; without them all images share one draw.
     ball : Ball, optional
-        The ball of the attack: a gradient past a threshold is nonzero only for pixels that can cross the threshold within it.
+        The ball of the attack: a gradient passed through a threshold is nonzero only for pixels that can cross the
+        threshold within this ball.
 
     Raises
     ------

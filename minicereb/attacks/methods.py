@@ -80,7 +80,7 @@ class Method:
                 raise InputError(f"a method's {name}", value, ", ".join(choices))
 
     def has(self, setting: str) -> bool:
-        """Return whether a setting of an attack has an effect."""
+        """Return whether a setting of an attack has an effect on this method."""
         return setting in self.settings
 
     def passed(self, attack: Any, **of_the_run: Any) -> dict[str, Any]:

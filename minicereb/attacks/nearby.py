@@ -2,9 +2,9 @@
 
 If the first layer is linear, a change of a few pixels changes its pre-activation v only by the columns of these pixels. So v is
 stored for each image. With dense wiring a thin matrix product updates v, and the outputs are computed from v. With sparse wiring
-only the cells that the pixels reach are computed, and their changes are added to the outputs. This is the plain form of
-:func:`minicereb.attacks.square_loop.square_loop`; tests compare the two. In NumPy this form is slower than full passes, so
-:func:`nearby` does not choose it.
+only the cells that the pixels reach are computed, and their changes are added to the outputs. For sparse wiring this is
+slower in NumPy than full passes, so :func:`nearby` does not choose it. The compiled
+:func:`minicereb.attacks.square_loop.square_loop` computes the same as this module; tests compare the two.
 
 Rounding errors of many changes would add up. So v is recomputed after every :data:`REFRESHED` points, and an image counts as
 misclassified only after a full pass.
@@ -57,7 +57,7 @@ class Nearby:
         self.landscape, self.x, self.value = self.landscape.of(images), self.x[images], self.value[images]
 
     def evaluate(self, x: Array) -> Point:
-        """Return outputs and objective at `x`, of the shape of the current images."""
+        """Return outputs and objective at `x`, which has the same shape as the current images."""
         self._tried = self.landscape.evaluate(x)
         return self._tried
 
@@ -183,8 +183,9 @@ class _Sparse(_State):
 def nearby(landscape: Landscape, x: Array) -> Nearby:
     """Return the objective around images `x`, computed from the first layer's state if that is faster, otherwise by full passes.
 
-    The first layer's state is faster for a dense layer of at least :data:`LEAST` synapses. Without a compiled loop, full
-    passes are as fast for sparse wiring. Full passes are also as fast on a GPU, where a pass costs little more than a few calls.
+    The first layer's state is faster for a dense layer of at least :data:`LEAST` synapses. For sparse wiring without a
+    compiled loop, full passes are at least as fast. The same is true on a GPU, where a full pass costs little more than
+    launching a few operations.
     """
     layer = fitting_layer(landscape, x)
     if layer is None or layer.wiring.matrix is None or layer.wiring.matrix.size < LEAST:

@@ -35,7 +35,8 @@ def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: f
     steps : int
         Number of steps.
     step_size : float
-        α, in units of a pixel: the step of each pixel in L∞, of the whole image in L2.
+        The step size α, for pixel values from 0 to 1: how far each pixel moves in L∞, how far the whole image moves in
+        L2.
 
     References
     ----------
@@ -74,8 +75,8 @@ def momentum(
     ----------
     Dong et al. (2018), arXiv:1710.06081, Algorithm 1 (MI-FGSM, μ = 1); with `nesterov` Lin et al. (2020), arXiv:1908.06281,
     Eq. 6 and 7 (NI-FGSM). The papers divide a gradient by its L1 norm; here, as in the code of NI-FGSM, it is divided by its mean
-    absolute value in L∞, and by its length in L2. In L∞ this factor does not change the points of MI-FGSM. The look-ahead point
-    is projected onto ball and box, so that it is a valid point of the search.
+    absolute value in L∞, and by its length in L2. In L∞ the choice of this divisor does not change the points of MI-FGSM.
+    The look-ahead point is projected onto ball and box, so that it is a valid point of the search.
     """
     step_size, decay = float(step_size), float(decay)
     here = ball.project(start)

@@ -109,7 +109,8 @@ def attack_images(
     ids : array of int64
         Indices of the images to attack. Random numbers depend only on these indices and the seed, not on the blocks.
     image_shape : tuple of int, optional
-        Height and width, and perhaps channels, for Square; without it an image is one line of pixels.
+        Height and width of the images, and optionally channels, for Square. By default an image is a single row of
+        pixels.
     include_misclassified : bool
         Whether to attack misclassified images too, to run every search to its end, and to choose the misclassified point with the
         largest objective. Use this option for images that another model will classify. The option does not affect FAB and FMN.
@@ -291,7 +292,8 @@ def _search(
 ) -> Search:
     """Begin the search of one restart towards one target.
 
-    `distance` is that of the nearest misclassified point so far; `points` says which points of the search are needed.
+    `distance` is the distance to the nearest misclassified point so far; `points` says which points of the search are
+    needed.
     """
     attack, method, xp = block.attack, block.attack.traits, xp_of(block.x)
     ball = ball_around(block.x[pending], attack.epsilon, attack.norm)

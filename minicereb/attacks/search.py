@@ -18,7 +18,7 @@ WORTH_DROPPING = 0.25  # images are dropped when at least this share of them is 
 
 
 class CheckedSearch:
-    """A search that raises :class:`MinicerebError` if outputs or gradients were not finite."""
+    """A search that raises :class:`MinicerebError` at its end if any outputs or gradients were not finite."""
 
     def __init__(self, search: Search):
         self.search = search
@@ -69,7 +69,7 @@ def best(search: Search, landscape: Landscape) -> Point:
 def first_wrong(search: Search, landscape: Landscape) -> Point:
     """Return the first misclassified point of each image, or the best one if there is none.
 
-    Misclassified images are dropped from the search every few points; the result does not depend on when.
+    Every few points, misclassified images are dropped from the search. This saves time and does not change the result.
     """
     checked = CheckedSearch(search)
     for number, point in enumerate(checked):
@@ -111,7 +111,7 @@ def put_rows(old: Array, new: Array, where: Array) -> None:
 
 
 def _store(everything: Point, places: Array | None, kept: Point) -> None:
-    """Copy the points of some images to their places among all; None means all images."""
+    """Copy the points of some images into the arrays of all images, at `places`; None means that all images were kept."""
     if places is not None:
         for whole, part in zip(everything, kept, strict=True):
             whole[places] = part

@@ -29,8 +29,8 @@ def fitting_step(epsilon: float, steps: int) -> float:
 def too_short(epsilon: float, steps: int, step_size: float) -> str | None:
     """Return a warning if the steps are too short to reach the edge of the ball from its centre, else None.
 
-    The radius matters, not the diameter: from a uniformly random start the edge is ε away on average, and most pixels have less
-    room.
+    The radius matters, not the diameter: from a uniformly random start a pixel is ε away from the end of its range on
+    average, and less if the box cuts the range short.
     """
     if steps * step_size >= epsilon:
         return None

@@ -42,10 +42,11 @@ def square(
     steps : int
         Number of points, or queries; the paper uses 5,000.
     image_shape : tuple of int, optional
-        (height, width) or (height, width, channels) of the images; without it an image is one line of pixels.
+        (height, width) or (height, width, channels) of the images; by default an image is a single row of pixels.
     rescale : bool
-        Whether p falls over the available queries, as published. Otherwise p falls at the published query counts, as in the
-        standard ensemble, where p is 0.8/128 after 5,000 queries instead of 0.8/512.
+        Whether the schedule of p, the share of the image that a window covers, is stretched or shortened to the available
+        queries, as published. Otherwise p falls at the published query counts, as in the standard ensemble: after 5,000
+        queries p is then 0.8/128 instead of 0.8/512.
     points : {"every", "best", "first"}
         Which of the points are needed. Unless this is ``"every"``, the search may yield only the best point of every few hundred
         queries. With ``"first"``, an image stays at its first misclassified point.
@@ -53,8 +54,9 @@ def square(
     References
     ----------
     Andriushchenko, Croce, Flammarion and Hein (2020), arXiv:1912.00049: Algorithm 2 for L∞, from vertical stripes, and
-    Algorithm 3 for L2, from tiles. The share p is 0.8, as in the standard ensemble, and is halved after the queries
-    :data:`HALVINGS` of 10,000. Unlike in the authors' code, a window may also touch the last row and the last column.
+    Algorithm 3 for L2, from tiles. The share p is 0.8, as in the standard ensemble, and is halved after the numbers of
+    queries in :data:`HALVINGS`, which refer to 10,000 queries in all. Unlike in the authors' code, a window may also
+    touch the last row and the last column.
     """
     shape = height, width, channels = three_sides(image_shape, ball.x.shape[1])
     start, propose, drawn = (_stripes, _signs, 2) if ball.norm == "linf" else (_tiles, _moved_energy, 5)
@@ -81,7 +83,7 @@ def square(
 
 
 def three_sides(image_shape: tuple[int, ...] | None, inputs: int) -> tuple[int, int, int]:
-    """Return height, width and channels of an image; without a shape it is one line of pixels."""
+    """Return height, width and channels of an image; without a shape the image counts as a single row of pixels."""
     if image_shape is None or len(image_shape) == 1:
         return 1, inputs, 1
     height, width, channels = (*image_shape, 1)[:3]
@@ -160,7 +162,7 @@ def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
 
 
 def _moved_energy(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
-    """In L2, take the change out of two random windows; put its norm and the unused part of ε into the first as a new pattern."""
+    """In L2, undo the change in two random windows; give the first a new pattern with the freed norm and the unused part of ε."""
     xp, channels = xp_of(best), shape[2]
     first, second = (_places(uniform[:, 2 * number :], window, shape) for number in (0, 1))
     rows = xp.arange(len(best), dtype=xp.int64)[:, None, None]

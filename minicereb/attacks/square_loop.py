@@ -58,7 +58,7 @@ def square_loop(
     matrix : array, shape (inputs, cells)
         The projection if it is dense; otherwise an array without rows.
     readout : array, shape (cells, columns)
-        Padded with columns of zeros to a multiple of twelve.
+        The readout W, padded with columns of zeros to a multiple of twelve.
     tall, wide : array of int, shape (queries,)
         Sides of the window.
     shape : array of int

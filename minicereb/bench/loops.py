@@ -41,7 +41,7 @@ TRIALS = 200  # trials at most; the first successful one is timed
 
 
 def cerebellum(peers: bool) -> Iterator[Benchmark]:
-    """Yield steps of the delta rule, the pessimistic rule and PGD; with `peers`, compared with PyTorch."""
+    """Yield benchmarks of one step of the delta rule, the pessimistic rule and PGD; `peers` adds a comparison with PyTorch."""
     model = _cerebellum()
     rule = DeltaRule(model, RMSprop(0.5 / CELLS), BATCH, 0.99)
     images, labels = images_like_mnist(64 * BATCH)
@@ -98,7 +98,7 @@ def cerebellum(peers: bool) -> Iterator[Benchmark]:
 
 
 def attacks(peers: bool) -> Iterator[Benchmark]:
-    """Yield a whole attack, APGD on a cerebellum with full wiring; with `peers`, compared with the same attack in PyTorch."""
+    """Yield a benchmark of a whole attack, APGD on a cerebellum with full wiring; `peers` adds the same attack in PyTorch."""
     model = initial_cerebellum(draw_wiring("full", APGD_CELLS, (INPUTS,), None, seed=0), CLASSES, seed=0)
     images, _ = images_like_mnist(APGD_IMAGES)
     labels = to_numpy(model.forward(to_device(images))[0].argmax(axis=1))
@@ -115,7 +115,7 @@ def attacks(peers: bool) -> Iterator[Benchmark]:
 
 
 def square(peers: bool) -> Iterator[Benchmark]:
-    """Yield Square on sparse and on full wiring; with `peers`, compared with AutoAttack's Square in PyTorch."""
+    """Yield benchmarks of Square on sparse and on full wiring; `peers` adds AutoAttack's Square in PyTorch."""
     for kind, cells, per_cell, count in SQUARE_SIZES:
         model = initial_cerebellum(draw_wiring(kind, cells, (INPUTS,), per_cell, seed=0), CLASSES, seed=0)
         images, _ = images_like_mnist(count)
@@ -142,7 +142,7 @@ def _square_run(model: CerebellarNetwork, wiring: str, images: np.ndarray, label
 
 
 def certificates(peers: bool) -> Iterator[Benchmark]:
-    """Yield the certification of images by intervals and linear relaxation, compared with intervals alone."""
+    """Yield a benchmark that certifies images by intervals and linear relaxation, compared with intervals alone."""
     model = initial_cerebellum(draw_wiring("random", FEW_CELLS, (INPUTS,), PER_CELL, seed=0), CLASSES, seed=0)
     weights = generator(0, "bench readout").standard_normal(model.readout.shape, dtype=np.float32)
     model = dataclasses.replace(model, readout=to_device(weights / FEW_CELLS))
@@ -159,7 +159,7 @@ def certificates(peers: bool) -> Iterator[Benchmark]:
 
 
 def eyelid(peers: bool) -> Iterator[Benchmark]:
-    """Yield a session of eyelid conditioning, for which there is no other implementation."""
+    """Yield a benchmark of a session of eyelid conditioning; there is nothing else to compare with."""
     bins, cells = EYELID.trial // BIN, EYELID.cells
     rng = generator(0, "bench activity")
     activity, weights = rng.random((cells, bins), dtype=np.float32), rng.random(cells, dtype=np.float32)
@@ -180,7 +180,7 @@ def eyelid(peers: bool) -> Iterator[Benchmark]:
 
 
 def pole(peers: bool) -> Iterator[Benchmark]:
-    """Yield a trial of pole balancing with learning and one without; there is no other implementation."""
+    """Yield benchmarks of a trial of pole balancing, with and without learning; there is nothing else to compare with."""
     balancer, again = successful_trial(POLE)
     about = f"of {POLE.seconds:g} s, {POLE.cells:,} cells, k = {POLE.inputs_per_cell}"
     read = 4 * POLE.cells * (2 * POLE.inputs_per_cell + 4)  # a step reads J and W, and writes and reads the activity
@@ -218,7 +218,7 @@ def successful_trial(task: PoleTask) -> tuple[PoleBalancer, Callable[[], None]]:
 
 
 def product_floor(like: Array, products: int) -> Callable[[], object]:
-    """Return matrix products with this many multiply-adds, on the device of `like`."""
+    """Return a function that computes a matrix product of this many multiply-adds, on the device of `like`."""
     xp, side = xp_of(like), 1024
     a = xp.ones((side, side), dtype=xp.float32)
     b = xp.ones((round(products / side**2), side), dtype=xp.float32)

@@ -30,9 +30,10 @@ IMAGE, CHANNELS, KERNEL, STRIDE, HIDDEN, BATCH, SCORES, STEPS = (28, 28), 16, 5,
 
 
 def glr(peers: bool) -> Iterator[Benchmark]:
-    """Yield an iteration of the paper's estimator, and passes of structured networks; with `peers`, compared with PyTorch.
+    """Yield benchmarks of an iteration of the paper's estimator and of passes of structured networks; `peers` adds PyTorch.
 
-    The convolutional network learns by flips, by redrawn noise, and by the plain score; the spiking one by flips.
+    For the convolutional network there are three estimators: flips, redrawn noise and the plain score; for the spiking
+    one, flips.
     """
     for activation in ("threshold", "sigmoid"):
         noise: dict[str, Any] = {"law": Gaussian(), "scales": (2.0,), "output_noise": True}
@@ -75,14 +76,14 @@ def spiking() -> NoisyNetwork:
 def pass_of(
     network: NoisyNetwork, estimator: Estimator, images: np.ndarray, labels: np.ndarray, replications: int
 ) -> Callable[[], object]:
-    """Return a function that estimates the gradients of a batch, each time from other noise."""
+    """Return a function that estimates the gradients of a batch, with new noise at each call."""
     estimator.check(network, CrossEntropy())
     x, y, turn = to_device(images), to_device(labels), itertools.count()
     return lambda: estimate(network, CrossEntropy(), estimator, x, y, replications, Address(0, (next(turn),)))
 
 
 def _products(network: NoisyNetwork, passes: int, changed: int) -> int:
-    """Return a batch's multiply-adds: forward and weight gradients of all layers but the first, and outputs of changed runs."""
+    """Return the multiply-adds for a batch: the first layer, `passes` of the later layers, and the outputs of `changed` runs."""
     first, second, _ = network.layers
     convolved = 2 * BATCH * first.units * KERNEL**2
     return convolved + 2 * BATCH * passes * (second.inputs * HIDDEN + HIDDEN * CLASSES) + changed * HIDDEN * CLASSES

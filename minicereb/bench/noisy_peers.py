@@ -22,7 +22,7 @@ Work = dict[str, Callable[[], object]]
 
 
 def glr_iterations(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, replications: int, activation: str) -> Work:
-    """Return an iteration of the plain estimator, computed for the whole batch at once and image by image."""
+    """Return functions for an iteration of the plain estimator: on the whole batch at once, and image by image."""
     torch, device = import_torch(), execution().device
     first, second = ({name: tensor_of(getattr(layer, name)) for name in ("weight", "bias", "scale")} for layer in network.layers)
     x, y = tensor_of(images), tensor_of(labels)
@@ -74,7 +74,7 @@ class _Layers:
         return (images.permute(0, 2, 3, 1) if self.channels_last else images).reshape(len(images), -1)
 
     def drives(self, x: Any) -> tuple[Any, tuple[int, ...]]:
-        """Drives of the convolution in rows, and the shape of its response as images."""
+        """Pre-activations of the convolution as rows, without noise, and the shape of its responses as images."""
         v = self.torch.nn.functional.conv2d(x, self.kernel, self.kernel_bias, self.stride)
         return self.rows(v), tuple(v.shape)
 
@@ -112,7 +112,7 @@ def _nodes(noise: Any) -> tuple[Any, Any]:
 
 
 def _redrawn_outputs(drive: Any, noise: Any, scale: float, labels: Any) -> Any:
-    """Credit of the outputs (images, classes), redrawing the noise of one output at a time."""
+    """Credit of the outputs, (images, classes), estimated by redrawing the noise of one output at a time."""
     import torch
 
     nodes, weights = _nodes(noise)
@@ -123,11 +123,11 @@ def _redrawn_outputs(drive: Any, noise: Any, scale: float, labels: Any) -> Any:
 
 
 def convolutional_changes(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, probes: int, threshold: bool) -> Work:
-    """Return a pass that changes one unit at a time: threshold units are flipped, the noise of others is redrawn.
+    """Return functions for a pass that changes one unit at a time: threshold units are flipped, the noise of others is redrawn.
 
     For each image, `probes` units of the convolution are drawn and changed; in the dense layer and the outputs all units are
-    changed. Flipped units are drawn in proportion to the density of their noise at threshold, by equally spaced points with
-    one random start.
+    changed. The units to flip are drawn with probabilities proportional to the density of their noise at the threshold,
+    by systematic sampling (equally spaced points with one random start).
     """
     torch, y = import_torch(), tensor_of(labels)
 
@@ -193,7 +193,7 @@ def convolutional_changes(network: NoisyNetwork, images: np.ndarray, labels: np.
 def convolutional_scores(
     network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, replications: int, threshold: bool
 ) -> Work:
-    """Return a pass of the plain score, on the whole batch and some images at a time."""
+    """Return functions for a pass of the plain score: on the whole batch at once, and on five images at a time."""
     torch, y = import_torch(), tensor_of(labels)
 
     def pass_of(net: _Layers, together: int) -> Callable[[], object]:
@@ -238,7 +238,8 @@ def convolutional_scores(
 def spiking_flips(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray) -> Work:
     """Return a pass that flips one spike at a time, in every step, for neurons that see the whole image in each step.
 
-    The effects of all earlier flips are followed together. The outputs learn by the derivative of the loss along their noise.
+    The effects of all earlier flips are computed together. The output layer learns from the derivative of the loss with
+    respect to its noise.
     """
     torch, (layer, last) = import_torch(), network.layers
     assert isinstance(layer, NoisyTime)

@@ -53,7 +53,7 @@ def _parts(model: CerebellarNetwork) -> tuple[Any, ...]:
 def learning_steps(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, batch: int
 ) -> dict[str, Callable[[], object]]:
-    """Return learning steps in three forms: a sparse CSR product, the same product with freed memory kept, and a gather.
+    """Return learning steps in three forms: a sparse CSR product, the same while the C library keeps freed memory, and a gather.
 
     PyTorch's step returns its temporary arrays of 8 MB to the operating system, which clears them before the next step. Once
     a larger block has been freed, the C library keeps such arrays instead. Our step has no such arrays.
@@ -97,7 +97,7 @@ def learning_steps(
 
 
 def _keeping_freed_memory(step: Callable[[], object]) -> Callable[[], object]:
-    """Free an untouched block of 31 MiB before each step; the C library adapts to blocks of up to 32 MiB."""
+    """Free an untouched block of 31 MiB before each step: the C library then keeps freed blocks of up to this size."""
 
     def kept() -> object:
         np.empty(31 << 20, dtype=np.uint8)
@@ -233,7 +233,7 @@ def _autoattack() -> ModuleType:
 def square_runs(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, shape: tuple[int, int], epsilon: float, queries: int
 ) -> dict[str, Callable[[], object]]:
-    """Return the Square of AutoAttack, of the package pyautoattack."""
+    """Return a function that runs AutoAttack's Square, from the package pyautoattack."""
     torch, device = import_torch(), execution().device
     x, y = tensor_of(images.reshape(-1, 1, *shape)), tensor_of(labels)
     outputs = classifier(model, shape)
@@ -254,7 +254,7 @@ def autoattack(
     epsilon: float,
     batch: int,
 ) -> dict[str, Callable[[], object]]:
-    """Return AutoAttack's standard ensemble, which returns the attacked images as rows, on the host."""
+    """Return a function that runs AutoAttack's standard ensemble and returns the attacked images as rows, on the host."""
     torch, outputs = import_torch(), classifier(model, shape)
 
     class Module(torch.nn.Module):  # type: ignore[name-defined, misc]
@@ -272,9 +272,10 @@ def autoattack(
 
 
 def convolutional_network(model: Sequential) -> tuple[Any, list[tuple[np.ndarray, Any]]]:
-    """Return the layers of a convolutional network after :class:`minicereb.models.convolutional.Images`, with channels first.
+    """Copy all layers of a convolutional network except the first, ``Images``, into a PyTorch network with channels first.
 
-    The layers are in training mode. Each pair is a learned array of the model and the parameter that was initialised from it.
+    Return this network, in training mode, and pairs. Each pair is a learned array of the model and the PyTorch parameter
+    that was initialised from this array.
     """
     torch = import_torch()
     nn: Any = torch.nn

@@ -67,7 +67,8 @@ class Growth:
 class SizeTiming:
     """The time of the work at one size in seconds (median), and its peak memory in bytes.
 
-    The peak is that of a new process, minus its memory after the imports; for workers it is the whole memory of all workers.
+    The peak is measured in a new process and does not include the memory that the process has after its imports. For
+    workers it is the whole memory of all workers.
     """
 
     quantity: str
@@ -109,7 +110,7 @@ def likelihood_ratio(replications: int) -> Work:
 
 
 def study(workers: int) -> Work:
-    """Return a study of short jobs, each time in a new folder."""
+    """Return a function that runs a study of short jobs in a new folder."""
     data = datasets.load("strokes")
 
     def work() -> None:

@@ -58,11 +58,11 @@ class Timing:
 
 
 def time_benchmark(benchmark: Benchmark) -> Iterator[Timing]:
-    """Yield a row for each peer, timed in turn with our work and the floor (one row without peers).
+    """Yield a row for each peer, whose runs alternate with runs of our work and of the lower bound; without peers, yield one row.
 
-    Peers are timed in their order, because one peer makes the C library keep freed memory, which makes large temporary arrays
-    twice as fast for all later peers. The first turn is a warm-up and is not counted. On a GPU, timing waits for each call to
-    finish.
+    The order of the peers matters: one peer makes the C library keep freed memory, and large temporary arrays are then
+    twice as fast for all later peers. The first turn is a warm-up and is not counted. On a GPU, timing waits for each
+    call to finish.
     """
     peak = benchmark.peak or (lambda name: None)
     own_peak = peak(None)
@@ -93,7 +93,7 @@ PARTS = ("cerebellum", "attacks", "square", "certificates", "glr", "convolutiona
 
 
 def run_benchmarks(peers: bool, parts: tuple[str, ...] = PARTS) -> Iterator[Timing]:
-    """Run the benchmarks of these parts; with `peers`, compared with PyTorch."""
+    """Run the benchmarks of the named parts; `peers` adds comparisons with PyTorch."""
     from minicereb.bench import loops, noisy_passes, vgg  # they import nearly everything
 
     elsewhere = {"convolutional": vgg, "glr": noisy_passes}

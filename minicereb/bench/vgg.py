@@ -37,7 +37,7 @@ QUICK = VggSize(batch=4, side=8, width=1 / 16, turns=1)
 
 
 def convolutional(peers: bool) -> Iterator[Benchmark]:
-    """Yield the whole network, then its convolutions in order; with `peers`, compared with PyTorch in both memory layouts."""
+    """Yield benchmarks of the whole network, then of its convolutions in order; `peers` adds PyTorch in both memory layouts."""
     yield _learning_step(peers, FULL)
     yield from _convolutions(FULL)
 
@@ -87,7 +87,7 @@ def ours_of(model: Sequential, images: np.ndarray, credit: np.ndarray) -> Callab
 
 
 def _convolutions(size: VggSize) -> Iterator[Benchmark]:
-    """Yield the convolutions of different shapes: the forward pass, and the backward pass to input and weights."""
+    """Yield benchmarks of the convolutions of different shapes: the forward pass, and the backward pass to input and weights."""
     model, _, _ = network_of(size)
     rng, side, seen = generator(0, "bench convolutions"), size.side, set[tuple[int, tuple[int, ...]]]()
     for layer in model.layers:
@@ -140,7 +140,7 @@ def _multiply_adds(model: Sequential, size: VggSize) -> list[int]:
 
 
 def peak_of(name: str | None, size: VggSize) -> int | None:
-    """Return the peak memory in bytes of two steps of a peer (None: ours) without the model, from a separate process.
+    """Return the peak memory in bytes of two steps of a peer (None: ours), excluding the model, from a separate process.
 
     The result is None if the system does not report the peak.
     """

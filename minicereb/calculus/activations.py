@@ -62,7 +62,7 @@ def sigmoid(v: Array, slope: float = 1.0, out: Array | None = None) -> Array:
 
 
 def threshold(v: Array, out: Array | None = None) -> Array:
-    """``h = 1 if v > 0 else 0`` ``[G-THRESHOLD]``, a very steep :func:`sigmoid`; 0 at v = 0, which the paper leaves open."""
+    """``h = 1 if v > 0 else 0`` ``[G-THRESHOLD]``, a limit of :func:`sigmoid`; 0 at v = 0, where the paper gives no value."""
     xp = xp_of(v)
     fires = v > 0
     if out is None:
@@ -116,7 +116,8 @@ class ActivationFormula(NamedTuple):
     tag : str
         Tag of the activation's equation.
     derivative : callable or None
-        Takes the same arguments except ``out``; None if the response has a jump or a pole, through which derivatives do not pass.
+        Takes the same arguments except ``out`` and returns derivatives. None if the response has a jump or a pole,
+        because derivatives do not pass through these.
     has_slope : bool
     """
 

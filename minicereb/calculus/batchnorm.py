@@ -1,8 +1,9 @@
 """Batch normalisation: each channel is centred and scaled by its mean and variance, either of the batch or fixed.
 
 The work is done in blocks that fit the cache. NumPy is slow on short rows, so positions and channels are merged into long
-rows, and a channel's number is repeated for each position. With Numba, and a number of channels that is a multiple of the
-vector length, the loops at the end of this file make one pass over a block; they sum over positions in another order.
+rows, and a channel's numbers, such as its mean, are repeated for each position. With Numba, and a number of channels that
+is a multiple of the vector length, the loops at the end of this file make one pass over a block; they sum over positions
+in another order.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def _fresh(slot: str, like: Array) -> Array:
 
 
 def _sum(rows: Array, channels: int, of: Callable[[slice], Array]) -> Array:
-    """Sum what `of` returns for each block, over all axes except the channels; then sum over the blocks, in order."""
+    """Sum the array that `of` returns for each block over all axes except the channels; then add the blocks' sums in order."""
     xp = xp_of(rows)
 
     def add(part: slice) -> Array:

@@ -1,4 +1,4 @@
-"""The Legendre delay basis, which represents the recent past by a few numbers, with its exact step; the motion of an eyelid."""
+"""The Legendre delay basis, which represents the recent past by a few numbers, and its exact step; also the eyelid's motion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from minicereb.errors import require
 def legendre_system(order: int, window: float) -> tuple[np.ndarray, np.ndarray]:
     """Return A and B of the delay basis ``dm/dt = A m + B u`` ``[M-DELAY]``.
 
-    The q states of the basis are the coefficients of the Legendre polynomials that approximate u over the last `window`.
+    The q states of the basis are the coefficients of the Legendre polynomials that approximate u over the last `window`
+    milliseconds.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
     Parameters
     ----------
     losses : array of float, shape (rows,)
-        L of each replication.
+        The loss L of each replication.
     score : array, shape (rows, outputs)
         s(r), from :func:`gaussian_score` or another distribution.
     x : array, shape (rows, inputs)
@@ -111,9 +111,9 @@ def unit_credit(losses: Array, baseline: Array | float, score: Array) -> Array:
     Parameters
     ----------
     losses : array of float, shape (rows,)
-        L of each replication.
+        The loss L of each replication.
     baseline : array, shape (rows,), or float
-        b: anything that does not depend on the noise of its own row.
+        The baseline b: any numbers that do not depend on the noise of their own row.
     score : array, shape (rows, ...)
         s(r) of every unit, in the shape of the layer: an image of responses, or one time step.
 
@@ -137,20 +137,23 @@ def shared_weight_gradient(
 ) -> dict[str, Array]:
     """Estimate the gradient of the mean loss for weights that several units share ``[M-SHARED]``.
 
-    A shared weight moves the drive of every unit that uses it, so its derivative is a sum over these units. The layer's own
-    weight gradient takes this sum: over the positions of a convolution, or over time if the rows are the time steps of each run.
+    A shared weight moves the drive of every unit that uses it, so its derivative is a sum over these units. The layer's
+    own weight gradient computes this sum: over the positions of a convolution, or over time if the rows are the time
+    steps of each run.
 
     Parameters
     ----------
     credit : array of float, shape (rows, ...)
         From :func:`unit_credit`.
     x : array, shape (rows, ...)
-        Input of the layer in the same rows.
+        Input of the layer, with the same rows as `credit`.
     weight_gradient : callable
         Takes `credit` and `x` and returns gradients summed over rows, such as
-        :meth:`minicereb.models.convolutional.Convolution.weight_gradient`. They are new arrays, which are divided in place.
+        :meth:`minicereb.models.convolutional.Convolution.weight_gradient`. The gradients must be new arrays, because they
+        are divided in place.
     runs : int
-        Number of losses behind the credits: the number of rows, or for time steps the number of rows divided by that of steps.
+        Number of losses from which the credits were computed: the number of rows or, if the rows are time steps, the
+        number of rows divided by the number of steps.
 
     Returns
     -------

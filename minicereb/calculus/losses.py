@@ -128,7 +128,7 @@ def targeted_dlr(outputs: Array, labels: Array, targets: Array) -> tuple[Array, 
 
 
 def _over_spread(value: Array, d_value: Array, outputs: Array, d_spread: Array) -> tuple[Array, Array]:
-    """Divide a value by the spread of the outputs, which is linear while their order is fixed; also return the derivative."""
+    """Divide a value by the outputs' spread, a linear function of the outputs in their order; also return the derivative."""
     spread = (outputs * d_spread).sum(axis=1) + TINY
     ratio = value / spread
     return ratio, (d_value - ratio[:, None] * d_spread) / spread[:, None]

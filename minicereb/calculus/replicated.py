@@ -162,7 +162,7 @@ def error_probability_gradient(
 
 
 def _ahead(outputs: Array, labels: Array, law: Law, scale: Array, nodes: Array, weights: Array | None) -> tuple[Array, Array]:
-    """Return the label's lead over each class, (classes, nodes, ...), and the weighted probabilities that it leads them all."""
+    """Return the label's lead over each class, (classes, nodes, ...), and the weighted probability that the label leads."""
     xp = xp_of(outputs)
     lead = ((_of_label(outputs, labels) - outputs) / scale)[:, None] + nodes
     below = law.distribution(lead)

@@ -1,4 +1,4 @@
-"""Which part of a function's variance comes from which of its independent inputs: Sobol' indices from exchanged inputs."""
+"""How much each independent input contributes to a function's variance: Sobol' indices, from samples that exchange inputs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ class Exchanged(NamedTuple):
     Attributes
     ----------
     alone : array of float64, shape (..., samples)
-        The variance of f's mean, given these inputs: what they explain without the others.
+        The variance of the mean of f given these inputs: the part that they explain alone.
     total : array of float64, same shape
-        The mean of f's variance over these inputs: what they explain with and without the others, at least 0.
+        The mean of the variance of f given all other inputs: the part that these inputs explain alone or together with
+        others; at least 0.
     """
 
     alone: np.ndarray
@@ -66,7 +67,7 @@ class Share(NamedTuple):
 
 
 def share(part: np.ndarray, variance: np.ndarray) -> Share:
-    """Return the mean of a part over the mean of the variance, both of shape (samples,); the error is by the jackknife."""
+    """Return the mean of a part divided by the mean of the variance, both of shape (samples,); the error is by the jackknife."""
     number, (a, v) = len(part), (float(each.sum()) for each in (part, variance))
     without = (a - part) / (v - variance)
     error = np.sqrt((number - 1) / number * np.square(without - without.mean()).sum())

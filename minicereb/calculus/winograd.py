@@ -4,7 +4,7 @@ An image is cut into tiles of 4 × 4 pixels that overlap by two pixels; each til
 of a tile's pixels and sums of a kernel's weights, first along one side and then along the other. After that, the convolution is a
 separate product at each of the sixteen places of a tile: sixteen matrix products over tiles and channels. This pays off with at
 least :data:`CHANNELS` channels. :mod:`minicereb.calculus.winograd4` uses larger tiles and needs Numba.
-:mod:`minicereb.calculus.convolution` has the plain form and chooses among the three.
+:mod:`minicereb.calculus.convolution` computes the convolution directly, and chooses among the three methods.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ Vectors = tuple[Any, ...]
 
 
 def applies(x: Array, outputs: int) -> bool:
-    """Whether these larger tiles apply, given that :mod:`minicereb.calculus.winograd` does; if so, they are faster.
+    """Whether the larger tiles can be used where :mod:`minicereb.calculus.winograd` can; if so, they are faster.
 
     The larger tiles need Numba, sides that are multiples of four, and numbers of channels and outputs that are multiples of
     the vector length.

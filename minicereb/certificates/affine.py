@@ -83,7 +83,7 @@ class Affine:
         add_project_input_gradient(self.weights, self.inputs, a, out)
 
     def lengths(self) -> Array:
-        """``‖W_i‖₂`` of each row of a :meth:`part`, shape (outputs,); an input drawn twice counts with the sum of its weights."""
+        """``‖W_i‖₂`` of each row of a :meth:`part`, shape (outputs,); an input that occurs twice has the sum of its weights."""
         square = (self.weights * self.weights).sum(axis=1)
         apart = 1
         while self.inputs is not None and apart < self.weights.shape[1]:
@@ -108,7 +108,7 @@ class AffineLayer(NamedTuple):
 
 
 class AffineNetwork(NamedTuple):
-    """Hidden layers and an affine map to the outputs, perhaps after convolutions.
+    """Hidden layers and an affine map to the outputs, after convolutions if there are any.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class AffineNetwork(NamedTuple):
     unit : float
         Unit roundoff of the model's arithmetic plus that of the certificate's own arithmetic.
     tiny : float
-        The smallest normal number of the model's arithmetic; smaller numbers may be lost.
+        The smallest normal number of the model's arithmetic; smaller numbers may be rounded to 0.
     convolutions : ConvolutionalPart or None
         The layers before the hidden ones, from images to features.
     fires_above : float or None

@@ -23,7 +23,7 @@ TIGHTENED_BEHIND_CONVOLUTIONS = 128
 
 
 class Response(NamedTuple):
-    """Bounds on the responses that the model computes, (cells, images): lines as functions of the exact signal, and intervals."""
+    """Bounds on the responses that the model computes, (cells, images): linear functions of the exact signal, and intervals."""
 
     lines: Lines
     low: Array
@@ -117,7 +117,7 @@ class Bounds:
         return Response(lines, least - own, largest + own)
 
     def _tighten(self, number: int, affine: Affine, low: Array, high: Array) -> tuple[Array, Array]:
-        """Bound the signals of some units by linear relaxation of earlier layers where this is tighter."""
+        """Tighten the bounds on the signals of some units by linear relaxation of earlier layers."""
         xp = xp_of(low)
         low, high = low.copy(), high.copy()
         widest = max(layer.affine.width for layer in self.network.hidden[: number + 1])
@@ -149,7 +149,7 @@ class Bounds:
         Parameters
         ----------
         number : int
-            Number of hidden layers; with 0 the functions are functions of the images.
+            Number of the hidden layer, counted from 1; with 0 the functions are functions of the images.
         coefficients : callable
             Maps a block of units to coefficients (block, functions, images), or (block, functions, 1) if they are the same for
             all images.

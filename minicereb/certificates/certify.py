@@ -49,8 +49,8 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
         Float in [0, 1].
     labels : array of int, shape (images,) or (images, 1)
     epsilon : float
-        Radius of the ball, at least 0. The ball that is certified is larger by the rounding that an attacked image may have
-        (:func:`minicereb.attacks.ball.with_rounding`).
+        Radius of the ball, at least 0. The ball that is certified is slightly larger, because an attacked image may be
+        rounded (:func:`minicereb.attacks.ball.with_rounding`).
     norm : {"linf", "l2"}
     method : {"crown", "interval"}
         ``"interval"`` uses only the intervals of the last hidden layer; ``"crown"`` uses these or linear relaxations, whichever

@@ -41,7 +41,7 @@ class Chain:
     least, most : array of float64, shape (hidden units,)
         Bounds on the hidden units' signals v that the model computes.
     binary : bool
-        Whether an input takes only the two ends of its interval.
+        Whether an input takes no values but the two ends of its interval.
     """
 
     weights: tuple[Any, ...]
@@ -70,7 +70,7 @@ class Chain:
         return [w.T.tocsr() if scipy.sparse.issparse(w) else np.ascontiguousarray(w.T) for w in self.weights]
 
     def in_precision(self, dtype: Any) -> Chain:
-        """Return the chain with numbers of another type."""
+        """Return the chain with its arrays converted to another dtype."""
         arrays = ((each.astype(dtype) for each in group) for group in (self.weights, self.biases, self.errors))
         weights, biases, errors = (tuple(group) for group in arrays)
         return replace(self, weights=weights, biases=biases, errors=errors)
@@ -319,7 +319,7 @@ class Goal(NamedTuple):
 
 
 class Ascent(NamedTuple):
-    """Each row's best bound during an ascent, with its `free` as in :func:`backward` and the weights of the goal's rows."""
+    """Each row's best bound during an ascent, with its slopes and multipliers (`free`) and the weights of the goal's rows."""
 
     bound: np.ndarray
     free: np.ndarray

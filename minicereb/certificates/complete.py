@@ -80,7 +80,7 @@ class _Branch:
     last: int | None = None  # the unit that was split last
 
     def split(self, number: int, side: int, chain: Chain) -> _Branch:
-        """Return the part of the box where hidden unit `number` is off or on; larger numbers stand for inputs."""
+        """Return the part of the box where hidden unit `number` is off or on; numbers after the last unit stand for inputs."""
         sign, least, most, free = self.sign.copy(), self.least.copy(), self.most.copy(), self.free.copy()
         low, high = self.low, self.high
         if number < chain.units:
@@ -316,7 +316,7 @@ class _Search:
         return np.array([each.bound for each in branches])
 
     def _score(self, branches: list[_Branch], goal: Goal) -> None:
-        """Return how much the relaxation of each undecided unit and input costs; test the corners where bounds are attained."""
+        """Store how much relaxing each undecided unit or input loosens the bound; test the corners where bounds are attained."""
         least, most, sign = (np.stack([getattr(each, name) for each in branches]) for name in ("least", "most", "sign"))
         lines, box = relaxed(least, most, sign, np.float32), _box(branches, np.float32)
         free, weight = (np.stack([getattr(each, name) for each in branches]) for name in ("free", "weight"))
@@ -453,7 +453,7 @@ class _Search:
             branch.free, branch.weight = multipliers[: chain.units], multipliers[chain.units :]
 
     def _choices(self, branches: list[_Branch], goal: Goal) -> list[int | None]:
-        """Return the place to split each branch: among the most promising places, the one that raises both bounds most."""
+        """Return where to split each branch: at the unit or input, among the most promising, that raises both bounds most."""
         tried = []
         for each in branches:
             assert each.score is not None

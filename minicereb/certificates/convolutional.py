@@ -92,7 +92,7 @@ class Convolved:
         return convolution_input_gradient(credit, self.weight, sides, self.stride, self.padding)
 
     def lengths(self, stretch: Array) -> Array:
-        """``‖θ_o‖₂`` of each output, shape (outputs,), for a kernel inside the image, its channels multiplied by `stretch`."""
+        """``‖θ_o‖₂`` of each output, shape (outputs,), for a kernel inside the image, with channels multiplied by `stretch`."""
         return xp_of(stretch).sqrt(((self.weight * stretch) ** 2).sum(axis=(1, 2, 3)))
 
     def outputs(self, shape: Shape) -> Shape:
@@ -142,7 +142,7 @@ class ConvolutionalPart(NamedTuple):
 
 
 def convolutional_part(layers: list[Any]) -> tuple[ConvolutionalPart, int] | str:
-    """Read the layers from the first, :class:`minicereb.models.convolutional.Images`, to ``Flat``.
+    """Convert the layers from the first, :class:`minicereb.models.convolutional.Images`, to ``Flat``.
 
     Returns
     -------

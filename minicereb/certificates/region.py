@@ -54,8 +54,8 @@ class Region:
     def least(self, a: Array) -> Array:
         """Return a lower bound on ``a·x`` over the region, (functions, images), for `a` of shape (inputs, functions, images).
 
-        The bound is exact in L∞ ``[M-LINEAR]``. In L2 it is the best of three bounds: ball, box, and the dual of both together
-        ``[M-DUAL]``.
+        The bound is exact in L∞ ``[M-LINEAR]``. In L2 it is the best of three bounds: over the ball alone, over the box
+        alone, and the dual bound over both together ``[M-DUAL]``.
         """
         xp = xp_of(a)
         box = (a * self.centre[:, None]).sum(axis=0) - (abs(a) * self.radius[:, None]).sum(axis=0)

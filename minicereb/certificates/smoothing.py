@@ -36,8 +36,8 @@ class Smoothed(NamedTuple):
     certified : array of bool, shape (images,)
         Whether the mean prediction for every image within ε is the label.
     radius : array of float64, shape (images,)
-        The largest ε that can be certified; 0 if the label is not the predicted class, infinite if it is predicted in the whole
-        box.
+        The largest ε that can be certified; 0 if the label is not the predicted class, infinite if the label is predicted
+        in the whole box.
     """
 
     certified: np.ndarray
@@ -90,7 +90,7 @@ def smoothing_certificate(
     ids : array of int64, shape (images,)
         Image indices, which address the images' noise together with the seed.
     epsilon : float
-        Radius of the ball, at least 0; the certified ball is larger by rounding, as in
+        Radius of the ball, at least 0; the certified ball is slightly larger, to allow for rounding, as in
         :func:`minicereb.certificates.certify.certify`.
     norm : {"linf", "l2"}
     replications : int

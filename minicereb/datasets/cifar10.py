@@ -98,7 +98,7 @@ def archived(archive: bytes, name: str, images: int) -> Iterator[tuple[str, byte
     name : str
         Name of the archive in an error.
     images : int
-        Records in each file.
+        Number of records in each file.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def _contents(folder: Path, size: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _dataset(name: str, where: str, images: int, files: Iterable[tuple[str, bytes]]) -> Dataset:
-    """Copy the records of the six files to their places, file by file, so that memory holds only one copy of the pixels."""
+    """Copy the records of the six files into arrays, file by file, so that memory holds only one copy of the pixels."""
     x, y = np.empty((len(FILES) * images, PIXELS), dtype=np.uint8), np.empty(len(FILES) * images, dtype=np.int64)
     for file, content in files:
         if len(content) != images * RECORD:

@@ -59,7 +59,7 @@ class Dataset:
 
     @property
     def inputs(self) -> int:
-        """Numbers in a row: the mossy fibres of a cerebellum that receives these images."""
+        """The length of a row: the number of mossy fibres of a cerebellum that receives these images."""
         return self.x_train.shape[1]
 
     @functools.cached_property

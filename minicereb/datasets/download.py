@@ -53,7 +53,7 @@ class DownloadProgress:
         self.done = 0
 
     def close(self) -> None:
-        """End the line, once."""
+        """End the progress line; further calls do nothing."""
         sys.stderr.write("" if self.closed else "\n")
         self.closed = True
 

@@ -339,7 +339,7 @@ def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _plausible(size: int, stored: IO[bytes], known: dict[str, DataFile]) -> bool:
-    """Whether a file can be a known one: of the right length, or gzip, which adds little. The file is closed."""
+    """Whether a file may be a known one: it has a known length, or is gzip and not much longer. The file is then closed."""
     lengths = [file.bytes for file in known.values()]
     with stored:
         return size in lengths or (size <= max(lengths) * 1.02 + (1 << 16) and stored.read(2) == b"\x1f\x8b")

@@ -207,7 +207,7 @@ def too_little(dimensions: int, lossy: bool = True) -> Iterator[Mistake]:
 
 
 def with_arguments(case: Case) -> Iterator[Mistake]:
-    """Yield changes of an answer by an argument: adding, subtracting, multiplying, dividing; also by the transposed matrix."""
+    """Yield changes of an answer by an argument or its transpose: adding, subtracting, multiplying, dividing."""
     for name in case.floats():
         both = ((name, np.asarray), (f"{name}ᵀ", np.transpose))
         for what, get in both if np.ndim(case.arguments[name]) == 2 else both[:1]:
@@ -254,7 +254,7 @@ def step_changes(name: str, value: np.ndarray, others: dict[str, Any]) -> Iterat
 
 
 def _some_of(size: str) -> Iterator[Mistake]:
-    """Select some of the rows of every argument whose first axis has the length of this name."""
+    """Select some of the rows of every argument whose first axis has the named length."""
 
     def cut(part: slice, case: Case) -> dict[str, Any]:
         arrays = {name: value for name, value in case.arguments.items() if np.ndim(value)}

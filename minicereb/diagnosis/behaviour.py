@@ -21,14 +21,14 @@ def behaviour(attempt: Attempt) -> list[Hint]:
 
 
 def _with(attempt: Attempt, name: str, change: Callable[[Any], Any]) -> Iterator[tuple[np.ndarray, np.ndarray, Any, np.ndarray]]:
-    """Return the student's and the right answer on each case, before and after an argument is changed."""
+    """Yield the student's and the right answer on each case, before and after an argument is changed."""
     for case, answer, truth in zip(attempt.cases, attempt.answers, attempt.truths, strict=True):
         changed = case.but(**{name: change(case.arguments[name])})
         yield answer, truth, try_on(attempt.function, changed, attempt.task.parts).answer, attempt.task.right(changed)
 
 
 def _ignored(attempt: Attempt) -> Iterator[Hint]:
-    """Return hints about arguments on which the right answer depends but this one does not."""
+    """Yield hints about arguments on which the right answer depends but the student's answer does not."""
     for name in attempt.cases[0].floats():
         rows = list(_with(attempt, name, lambda a: 0.7 * (a if isinstance(a, float) else np.roll(a, 1))))
         used = any(after is None or not np.array_equal(after, answer) for answer, _, after, _ in rows)
@@ -46,7 +46,7 @@ def _degree(one: np.ndarray, other: np.ndarray | None) -> float | None:
 
 
 def _growth(attempt: Attempt) -> Iterator[Hint]:
-    """Return a hint for each argument with which the answer grows by a different power than the right answer does."""
+    """Yield a hint for each argument with which the answer grows by a different power than the right answer does."""
     for name in attempt.cases[0].floats():
         degrees = [(_degree(*pair[::2]), _degree(*pair[1::2])) for pair in _with(attempt, name, lambda a: a * FACTOR)]
         if len(set(degrees)) == 1 and degrees[0][0] != degrees[0][1] and degrees[0][1] is not None:
@@ -81,7 +81,7 @@ def _spread(attempt: Attempt) -> Iterator[tuple[str, list[np.ndarray]]]:
 
 
 def _where(attempt: Attempt) -> Iterator[Hint]:
-    """Describe where the answer is right: by a condition on an argument or on the right answer itself, or by a share."""
+    """Describe where the answer is right: by a condition on an argument or the right answer, or by the share of right numbers."""
     right = [
         np.abs(answer - truth) <= attempt.task.tolerance * max(1e-300, float(np.abs(truth).max(initial=0.0)))
         for answer, truth in zip(attempt.answers, attempt.truths, strict=True)

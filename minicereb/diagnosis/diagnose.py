@@ -91,7 +91,7 @@ def _on_square(function: Function, task: Task, square: Sequence[Case]) -> list[H
 
 
 def _formalities(attempt: Attempt, trial: CallResult) -> list[Hint]:
-    """Check that the dtype is that of the arguments and that a second call returns the same."""
+    """Check that the answer has the dtype of the arguments and that a second call returns the same answer."""
     first, parts = attempt.cases[0], attempt.task.parts
     arrays = {name: value for name, value in first.arguments.items() if getattr(value, "dtype", None) == np.float64}
     if not arrays:

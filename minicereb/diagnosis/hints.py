@@ -53,7 +53,8 @@ class Case(NamedTuple):
 class Mistake(NamedTuple):
     """A known mistake: its name, a sentence, and the function that makes it.
 
-    For a known wrong answer to a task, the function has the parameters of the right one; other mistakes document theirs.
+    For a known wrong answer to a task, the function has the parameters of the right function. The parameters for other
+    mistakes are documented where these mistakes are made.
     """
 
     code: str

@@ -2,9 +2,9 @@
 
 The size of messages is limited, and nothing is pickled.
 
-A message consists of two lengths (4 bytes each, big-endian), a JSON object and the bytes of the arrays, which have these
-lengths. The object's ``arrays`` gives type and shape of each array. Nothing that a submission sends is trusted: a message
-must have the declared form, and any other message raises :class:`Interference`.
+A message consists of two lengths (4 bytes each, big-endian), a JSON object of the first length, and the bytes of the
+arrays, of the second. The object's ``arrays`` gives type and shape of each array. Nothing that a submission sends is
+trusted: a message must have the declared form, and any other message raises :class:`Interference`.
 """
 
 from __future__ import annotations

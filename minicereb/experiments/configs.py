@@ -54,7 +54,8 @@ class Data:
 class Train:
     """A trained model.
 
-    ``choose_on="test"`` selects the epoch as the first paper's code does; the resulting accuracy is too optimistic.
+    ``choose_on="test"`` selects the epoch by the accuracy on the test images, as the code of the cerebellum paper does;
+    the resulting accuracy is too optimistic.
     """
 
     model: Model = setting(help="The architecture.")
@@ -145,7 +146,7 @@ def describe(train: Train) -> str:
 
 
 def describe_training(train: Train) -> str:
-    """Return :func:`describe` and all else that distinguishes a model within a study: how it was trained, and the seed."""
+    """Describe a trained model by everything that distinguishes it within a study: also how it was trained, and its seed."""
     remarks = {
         "with replacement": getattr(train.model, "replacement", False),
         "trained on all images": train.validation == 0,

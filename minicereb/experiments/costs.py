@@ -128,7 +128,7 @@ class Probes:
         return self._once(_balancing, replace(task, seed=0))
 
     def _training(self, config: Train) -> Cost:
-        """Return the cost of an epoch, measured on half a second of batches, or of the closed form."""
+        """Return the cost of an epoch, measured on half a second of batches, or the cost of the closed form."""
         learner, split = build_learner(config, self.dataset), Split(self._seen(config), config.validation, config.seed)
         images = len(Split(self.dataset, config.validation, config.seed).training)
         arrays = sum(array.nbytes for array in learner.arrays().values())

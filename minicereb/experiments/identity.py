@@ -130,7 +130,7 @@ def _hash(config: Any, revision: int, before: int) -> str:
 
 
 def _identity(config: Any, before: int) -> Any:
-    """Return the hashed part of a config as it was `before` revisions ago, for each kind."""
+    """Return the hashed part of a config, with the revision of each kind reduced by `before` but not below 0."""
     if dataclasses.is_dataclass(config):
         fields = {f.name: _identity(getattr(config, f.name), before) for f in dataclasses.fields(config) if _counts(f, config)}
         revision = max(0, getattr(config, "revision", 0) - before)

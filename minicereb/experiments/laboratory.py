@@ -201,7 +201,7 @@ class Laboratory:
         return all(self.is_trained(train) for train in job.trainings) and self.find_record(job) is not None
 
     def record_path(self, config: Any) -> Path:
-        """Return the path of a record, existing or not yet; it is in a sibling folder only if it is about this study's models."""
+        """Return the path of a record, existing or not; in a sibling folder only if the record is about this study's models."""
         if config.kept_with_run:
             return self.find_record(config) or record_in_run(self.run(config.train), config)
         key = config_hash(config)

@@ -253,7 +253,7 @@ def evaluation_page(folder: Path, place: str | None = None) -> Page:
 
 
 def attack_rows(record: Record) -> list[list[str]]:
-    """Return the accuracy at every ε under each attack alone, or after it and all before it."""
+    """Return the accuracy at every ε under each attack alone, or under this attack and all attacks before it."""
     entries, known = record["epsilons"], attack_names()
     titles = {
         name: f"{name}, alone" if name in known and attack_named(name).alone else f"after {name}"

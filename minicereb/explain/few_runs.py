@@ -37,12 +37,12 @@ class FewRuns(NamedTuple):
     history : History
         The statistics of earlier steps, with the learned baseline if there is one.
     trace : Trace
-        The runs behind the first layer's credit.
+        The runs from which the first layer's credit is computed.
     found : GradientEstimate
     at : RunsOfLayer or None
-        The same runs with their losses, for an estimator that takes one layer after another.
+        The same runs with their losses, for an estimator that handles one layer after another.
     places : array or None
-        Numbers that choose units of a convolution.
+        Random numbers that select the units of a convolution.
     credit : Credit or None
         The first layer's credit, with its factors.
     """
@@ -59,7 +59,7 @@ class FewRuns(NamedTuple):
 
     @property
     def losses(self) -> tuple[np.ndarray, np.ndarray]:
-        """L and b of each run, for an estimator by the score."""
+        """The loss L and the baseline b of each run, for an estimator that multiplies them by the score."""
         assert self.at is not None
         assert self.credit is not None
         assert self.credit.weight is not None
@@ -104,7 +104,7 @@ def address_of(subject: ExplainedImage, stream: str = "explained noise") -> Addr
 
 
 def baseline_in_words(settings: NoisyModel, few: FewRuns, taken: TrainingStep) -> str:
-    """Say which baseline b is, and where it comes from."""
+    """Describe in words which baseline b is used, and where it comes from."""
     if taken.baseline is not None:
         own = " A test image has no mean of its own, so it is that of its class alone." if settings.baseline == "image" else ""
         return (

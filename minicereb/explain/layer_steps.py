@@ -227,7 +227,7 @@ def _forward_drawings(subject: ExplainedImage, walked: PixelPath, block: range) 
 def window_terms(
     weight: np.ndarray, x: np.ndarray, unit: tuple[int, ...], stride: int, padding: int = 0
 ) -> Iterator[tuple[str, float, float]]:
-    """Return inputs, weights and values of a kernel at one place, without the padding."""
+    """Yield the index, weight and value of each input that a kernel sees at one place, without the padding."""
     row, column, output = unit
     for i in range(weight.shape[1]):
         for j in range(weight.shape[2]):

@@ -82,10 +82,10 @@ def _span(network: NoisyNetwork, loss: ReplicatedLoss, labels: np.ndarray) -> fl
 class GroupedEstimates(NamedTuple):
     """Estimates for one image, one per group of `size` replications.
 
-    `credit`, shape (groups, neurons), is that of the first layer; `last`, shape (groups, classes, inputs of the last layer),
-    is the derivative with respect to the last layer's weights; `weights`, shape (groups, weights), is that with respect to some
-    weights of the first layer. If the estimates are the reference for others, `origin` describes them; if they are exact, there
-    is one group.
+    `credit`, shape (groups, neurons), is the credit of the first layer; `last`, shape (groups, classes, inputs of the
+    last layer), is the derivative with respect to the last layer's weights; `weights`, shape (groups, weights), is the
+    derivative with respect to some weights of the first layer. If the estimates are the reference for others, `origin`
+    describes them; if they are exact, there is one group.
     """
 
     credit: np.ndarray
@@ -151,7 +151,7 @@ def reference_for(
 
 
 class Series(NamedTuple):
-    """Estimates of one number, one per group of `size` replications; a single replication is at most `bound`."""
+    """Estimates of one number, one per group of `size` replications; no single replication exceeds `bound` in size."""
 
     values: np.ndarray
     size: int

@@ -49,7 +49,7 @@ def unit_name(layer: NoisyLayer, unit: int) -> str:
 
 
 def forward_steps(subject: ExplainedImage, trace: Trace, units: list[int], classes: list[int]) -> Iterator[Step]:
-    """Yield a step for each layer; in the first it shows these units (neurons of a layer in time), in the last these classes."""
+    """Yield a step for each layer; the first step shows the given units (or neurons of a layer in time), the last the classes."""
     network = subject.model
     for number, layer in enumerate(network.layers):
         strong = np.argsort(-np.abs(trace.drives[number][:, 0, 0]), kind="stable")

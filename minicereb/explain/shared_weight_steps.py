@@ -1,7 +1,7 @@
 """How a weight that several units share learns from loss values: over the positions of a convolution, or over time.
 
 The credit of every unit is the estimator's own. A shared weight moves the drive of all units that use it, so its change is a sum
-over these units; the layer's own weight gradient computes it ``[M-SHARED]``.
+over these units; the layer's own weight gradient computes this sum ``[M-SHARED]``.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class SharedWeight(NamedTuple):
 
 
 def shared_weights(subject: ExplainedImage, few: FewRuns) -> list[SharedWeight]:
-    """Return the weights to show: of each chosen unit, the feedforward and the recurrent weight that the first run moves most."""
+    """Return the weights to show: each chosen unit's feedforward and recurrent weight that move most in the first run."""
     layer = subject.model.layers[0]
     credit, signals = few.credits(layer)[:, :1], few.trace.signals[0][:, :, :1]
     every = layer.weight_gradient(credit.T, subject.x)
@@ -273,7 +273,7 @@ def _by_flip(layer: NoisyLayer, few: FewRuns, units: np.ndarray, probes: int) ->
 
 
 def _drawn(few: FewRuns, layer: NoisyConvolution, probes: int, chance: np.ndarray) -> np.ndarray:
-    """Return how often each unit is drawn in the first run, and how often on average, shape (2, units)."""
+    """Return how often each unit is drawn in the first run, and the expected number of draws, shape (2, units)."""
     assert few.places is not None
     chosen = draw_units(chance, few.places, probes)
     found = np.stack([np.zeros(layer.units, dtype=np.float64), np.ones(layer.units, dtype=np.float64)])

@@ -97,9 +97,10 @@ class GradientCheck(NamedTuple):
     error : float
         Largest difference between derivative and central difference along a direction, relative to the derivative's scale.
     directions : int
-        Directions that were compared.
+        Number of directions that were compared.
     kinks : int
-        Directions left out because the function is not smooth within the step, so that the one-sided slopes differ.
+        Number of directions left out because the function is not smooth within the step, so that the one-sided slopes
+        differ.
     """
 
     error: float

@@ -124,7 +124,7 @@ def _delta_rule(model: CerebellarNetwork, x: np.ndarray, labels: np.ndarray) -> 
 
 
 def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Iterator[Claim]:
-    """Check the network without noise and along given noise; for threshold neurons, the exact mean if available."""
+    """Check the network without noise and at fixed noise; for threshold neurons, the exact mean if available."""
     smooth = all(layer.activation is None or layer.activation.smooth for layer in model.layers)
     if smooth:
         yield from _input("NoisyNetwork.input_gradient", "G3", model, x, rng)

@@ -37,7 +37,7 @@ def write_onnx(model: Any, inputs: int, path: Path) -> list[str]:
     model : network
         A network of layers from :mod:`minicereb.models`.
     inputs : int
-        Numbers in one image.
+        Number of values in one image.
     path : Path
 
     Raises

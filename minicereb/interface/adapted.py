@@ -33,7 +33,7 @@ class AdaptedClassifier(Predictor):
     inputs : int
         Length of a row.
     image_shape : tuple of int, optional
-        Height, width and perhaps channels.
+        Height, width and optionally channels.
     not_converted : str
         The reason why the model itself is called instead of being converted to layers; empty if it was converted.
     """
@@ -83,11 +83,11 @@ def from_callable(
         Maps images, float32 in [0, 1] of shape (images, inputs), to outputs of shape (images, classes): scores, logits or
         probabilities, the largest for the predicted class. It receives copies.
     inputs : int
-        Numbers in an image.
+        Number of values in an image.
     classes : array-like, shape (classes,), optional
         Labels in the order of the outputs, sorted; by default 0, 1, ...
     image_shape : tuple of int, optional
-        Height, width and perhaps channels, for Square and pictures; by default square if `inputs` is a square number.
+        Height, width and optionally channels, for Square and pictures; by default square if `inputs` is a square number.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def from_onnx(path: str | Path, classes: Any = None) -> AdaptedClassifier:
 
 
 def labels_for(classes: Any, outputs: int) -> np.ndarray:
-    """Return the labels of some outputs, as given or 0, 1, ...; :class:`InputError` unless they are sorted and fit in number."""
+    """Return the labels of the outputs, by default 0, 1, ...; :class:`InputError` unless they are sorted, one for each output."""
     require(outputs >= 2, "model", f"{outputs} output", "at least two outputs, one for each class")
     if classes is None:
         return np.arange(outputs)

@@ -26,7 +26,7 @@ def features(x: Any, width: int | None = None, owner: str = "") -> np.ndarray:
     x : array-like, shape (samples, features)
         Numbers. Bytes (uint8) are pixels from 0 to 255 and stay bytes; models read them as numbers from 0 to 1.
     width : int, optional
-        Required number of features: those of `owner`.
+        Number of features that `owner` requires.
     owner : str
         Name of the classifier in messages.
 
@@ -113,7 +113,7 @@ def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def shape_of_images(given: Any, inputs: int, known: tuple[int, ...] | None = None) -> tuple[int, ...]:
-    """Return height, width and perhaps channels of images with this number of inputs.
+    """Return height, width and optionally channels of images with this number of inputs.
 
     The shape is the one `given` or, failing that, the one `known`. If there is neither, images are square if the number is a
     square, and a line of pixels if it is not.

@@ -110,7 +110,7 @@ def attack(
         Largest change of a pixel, whose range is 1; in L2, largest length of the change of an image.
     norm : {"linf", "l2"}
     steps : int, optional
-        Steps of each search; by default those of the method.
+        Number of steps of each search; by default the method's own number.
     step_size : float, optional
         Step size of pgd and momentum, by default 2.5 ε / steps.
     restarts, targets, draws : int
@@ -123,8 +123,8 @@ def attack(
     seed : int
         Seed of random starts and noise.
     image_shape : tuple of int, optional
-        Height, width and perhaps channels, for Square and for pictures; by default that of `x` or of the model; otherwise images
-        are taken as square.
+        Height, width and optionally channels, for Square and for pictures; by default the shape of `x` or the shape that the
+        model knows. If neither is known, images are taken to be square.
 
     Returns
     -------

@@ -345,7 +345,7 @@ def to_torch(model: Predictor) -> Any:
             return torch.from_numpy(to_numpy(gradient)).to(ctx.where)
 
     class Module(base):
-        """A classifier of minicereb."""
+        """A classifier of minicereb as a PyTorch module."""
 
         def forward(self, images: Any) -> Any:
             rows = images if images.dim() == 2 else images.permute(0, 2, 3, 1).reshape(len(images), -1)
@@ -420,7 +420,7 @@ def to_art(model: Predictor, image_shape: tuple[int, ...] | None = None) -> Any:
         return to_device(np.ascontiguousarray(np.asarray(x).reshape(len(x), -1), dtype=np.float32))
 
     class Estimator(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNetworkMixin, BaseEstimator):
-        """A classifier of minicereb; attacks such as Square accept only what ART calls a neural network."""
+        """A classifier of minicereb as what ART calls a neural network, because attacks such as Square accept nothing else."""
 
         def __init__(self) -> None:
             super().__init__(model=model, clip_values=(0.0, 1.0), channels_first=False)

@@ -31,7 +31,8 @@ class Backpropagation:
     batch_size : int
         Number of images that a step averages over.
     l2, l1 : float
-        Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases excepted ``[M-PENALTY]``; reported losses exclude them.
+        Penalties ``½ l2 Σθ² + l1 Σ|θ|`` on all weights except biases ``[M-PENALTY]``; reported losses do not include
+        them.
     loss : {"cross-entropy", "mse"}
     seed : int
         Seed of the network's draws in training mode.

@@ -1,7 +1,7 @@
 """Outputs of many runs that differ by one response of a layer, in a loop for Numba that keeps each run in the cache.
 
-The plain form is in :meth:`minicereb.learning.noisy_runs.RunsOfLayer.losses_after`. The loop sums in another order, and its
-sigmoid is a rational function.
+The version in NumPy is :meth:`minicereb.learning.noisy_runs.RunsOfLayer.losses_after`. The loop sums in another order,
+and its sigmoid is a rational function.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RUNS = 4  # changed runs at a time, whose sums the processor takes beside each o
 def changed_outputs(
     base: Array, by_input: Array, places: Array, change: Array, activation: Activation | None, by_neuron: Array
 ) -> Array | None:
-    """Return the outputs that read some neurons, without bias, after changes of the neurons' single inputs; None without a loop.
+    """Return the outputs of a readout of some neurons, without bias, after one of their inputs changed; None without a loop.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def changed_outputs_loop(
     half_slope : float
         As :func:`minicereb.calculus.activations.loop_slope` returns it.
     weights : array, shape (neurons, length)
-        The outputs' weights, then zeros.
+        The outputs' weights, padded with zeros.
     tile : array, shape (4, neurons)
         Overwritten.
     out : array, shape (runs, changes, length)

@@ -107,7 +107,7 @@ class Estimator:
     design : Design
         How the noise is drawn.
     baseline : bool
-        Whether the estimator subtracts the mean loss of other replications, which takes more than one.
+        Whether the estimator subtracts the mean loss of other replications, which requires at least two replications.
     columns_per_sample : int
         Runs of the later layers per sample, which determine the block size.
     """
@@ -160,7 +160,7 @@ def collect(
     scales: bool,
     weights: Array | None = None,
 ) -> GradientEstimate:
-    """Turn the credits of all layers into gradients; a layer's `inputs` have one replication if all share them.
+    """Turn the credits of all layers into gradients; a layer's `inputs` have one replication if all replications share them.
 
     If there are weights, shape (images,), each image's credit is multiplied by the image's weight.
     """

@@ -70,7 +70,7 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
 
 
 def _check_output_draws(estimator: Estimator, last_layer: str, placement: str, draws: int) -> None:
-    """Refuse several draws of the outputs' noise where there is nothing that they could improve."""
+    """Refuse several draws of the outputs' noise where they would improve nothing."""
     scored = isinstance(estimator, ScoreFunction)
     require(scored, "output-draws", draws, f"1 with the estimator {estimator.name}, or an estimator by the score")
     require(last_layer == "score", "output-draws", draws, f"1 with the last layer's {last_layer}, or --last-layer score")
@@ -110,7 +110,7 @@ def estimate(
     x : array, shape (images, inputs)
     labels : array of int, shape (images,)
     replications : int
-        K, per image; memory does not grow with it.
+        Number K of replications per image; the memory needed does not grow with K.
     at : Address
         Address of the noise.
     scales : bool
@@ -207,8 +207,9 @@ class GLR:
     learn_scale : bool
         Whether the noise scales learn too, as ``log σ``.
     baseline : {"mean", "class", "image"}
-        The baseline that score estimators subtract from the loss: the mean of the image's other replications, or a running
-        mean of earlier steps, over the image's class, or with the image's own deviation from it ``[M-LEARNED]``.
+        The baseline that score estimators subtract from the loss: the mean of the image's other replications, a running
+        mean of the image's class in earlier steps, or this running mean plus the image's own deviation from it
+        ``[M-LEARNED]``.
     allocation : {"equal", "scatter"}
         Whether every image of a batch has K replications, or K on average, with more for images whose gradient scattered more in
         earlier steps ``[M-NEYMAN]``.

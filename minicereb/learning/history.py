@@ -22,7 +22,7 @@ class History(NamedTuple):
     baseline : array, shape (images,), or None
         b, which is subtracted from the loss ``[M-LEARNED]``; None for a baseline from the replications themselves.
     weights : array, shape (images,), or None
-        Factors of the images' gradients ``[M-NEYMAN]``; None for 1.
+        Factors of the images' gradients ``[M-NEYMAN]``; None if every factor is 1.
     """
 
     baseline: Array | None = None
@@ -44,7 +44,7 @@ class RunningMean:
     like : array
         Determines the array library and the dtype.
     classes, images : int
-        Number of classes, and of images that have a mean of their own: 0 for none.
+        Number of classes, and number of images that have a mean of their own (0 if none has one).
     """
 
     def __init__(self, like: Array, classes: int, images: int):
@@ -98,12 +98,12 @@ class Allocated(NamedTuple):
 
 
 def allocate(scatter: Array, start: Array, draws: int) -> Allocated:
-    """Allocate draws to images in proportion to their scatter, a part of them equally ``[M-NEYMAN]``.
+    """Allocate draws to images: a part of the draws equally, the rest in proportion to the images' scatter ``[M-NEYMAN]``.
 
     Parameters
     ----------
     scatter : array, shape (images,)
-        Mean norm of an image's gradient in one draw, estimated from earlier steps; below 0 counts as 0.
+        Mean norm of an image's gradient in one draw, estimated from earlier steps; values below 0 count as 0.
     start : array, shape (1,), value from 0 to 1
         Random start of the equally spaced points that choose the images.
     draws : int

@@ -2,7 +2,8 @@
 
 A baseline must be independent of the noise by which it is multiplied. So every design divides the replications of an image
 into independent groups, and the baseline of a group is the mean loss of the *other* groups, which keeps the estimate
-unbiased. (The mean over all replications, or over all others including the partner in an antithetic pair, would bias it.)
+unbiased. (The mean over all replications, or over all others including the partner in an antithetic pair, would bias the
+estimate.)
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Antithetic(Independent):
         require(even, "replications", replications, f"an even number of at least {least}")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
-        """Divide into even parts."""
+        """Divide replications into parts, each of an even number."""
         return [2 * part for part in super().pieces(replications // 2, at_most // 2)]
 
     def draw(self, like: Array, laws: Laws, widths: list[int], images: int, replications: int, at: Address) -> Noise:

@@ -1,4 +1,4 @@
-"""Which part of a loss's variance over the noise comes from single noise values, from single layers, and from interactions."""
+"""How much of a loss's variance over the noise is due to single noise values, to single layers, and to interactions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ class NoiseParts(NamedTuple):
     Attributes
     ----------
     variance : array of float64, shape (samples,)
-        Of the loss over the noise.
+        The variance of the loss over the noise.
     single : array of float64, same shape
-        What single noise values explain, each without all others, summed.
+        The sum of what each single noise value explains without the others.
     weighted : array of float64, same shape
-        The sum of what single noise values explain with the others: an interaction of m values counts m
+        The sum of what each single noise value explains together with the others: an interaction of m values counts m
         times ``[M-MEANDIM]``.
     alone, total : array of float64, shape (layers, samples)
-        What the noise of a layer explains without, and with, the other layers; 0 for a layer without noise.
+        What the noise of each layer explains without, and together with, the noise of the other layers; 0 for a layer
+        without noise.
     """
 
     variance: np.ndarray
@@ -38,9 +39,9 @@ class NoiseParts(NamedTuple):
 
 
 def noise_parts(network: NoisyNetwork, loss: ReplicatedLoss, x: Array, labels: Array, samples: int, at: Address) -> NoiseParts:
-    """Take pairs of independent noise samples apart: exchange one noise value after another, then one layer after another.
+    """Split the loss's variance into parts: exchange single noise values, then layers, between pairs of independent samples.
 
-    It takes as many runs per image and pair of samples as there are noise values, layers, and two more.
+    For each image and pair of samples, this takes one run per noise value, one per layer with noise, and two more.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def noise_parts(network: NoisyNetwork, loss: ReplicatedLoss, x: Array, labels: A
     x : array, shape (images, inputs)
     labels : array of int, shape (images,)
     samples : int
-        Pairs of noise samples, at least three.
+        Number of pairs of noise samples, at least three.
     at : Address
         Address of the noise.
 

@@ -142,7 +142,7 @@ class RunsOfLayer(NamedTuple):
         shape, final = self.signals.shape[1:], len(layers) - 1
 
         def rows(array: Array) -> Array:
-            """(units, images, replications) as (runs, 1, units)."""
+            """Return an array (units, images, replications) as (runs, 1, units)."""
             return xp.ascontiguousarray(xp.broadcast_to(array, (len(array), *shape)).reshape(len(array), -1).T)[:, None]
 
         first = self.number + 1

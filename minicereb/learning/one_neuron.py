@@ -111,8 +111,9 @@ class OneByOne(Layerwise):
     def _probe(self, at: RunsOfLayer, layer: NoisyConvolution, chance: Array, places: Array) -> tuple[DrawnUnits, LossWith]:
         """Draw units of a convolution in proportion to their `chance`.
 
-        The function returned with them takes another response for each drawn unit, shape (runs, draws), or several alternatives
-        for each, (runs, alternatives · draws). It returns the loss with that unit alone changed, in the same shape.
+        Return the drawn units and a function. The function takes another response for each drawn unit, shape (runs,
+        draws), or several alternatives for each, (runs, alternatives · draws). It returns, in the same shape, the loss if
+        only that unit responds differently.
         """
         drawn, h = draw_units(chance, places, self.probes), at.unpooled
         losses = at.losses_after(layer.response_of_unit()[drawn.units])

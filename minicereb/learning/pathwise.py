@@ -1,4 +1,4 @@
-"""Derivatives along the noise: backpropagation through a noisy network, and with a surrogate for the threshold's derivative."""
+"""Derivatives at fixed noise: backpropagation through a noisy network, also with a surrogate for the threshold's derivative."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 
 
 class Backprop(Estimator):
-    """Backpropagation ``[G3]`` along given noise, or without noise: the special case of smooth networks, and a control.
+    """Backpropagation ``[G3]`` at fixed noise or without noise: a control for networks with smooth activations.
 
     In recurrent and spiking layers it is backpropagation through time ``[M-BPTT]``.
     """
@@ -60,7 +60,7 @@ class Backprop(Estimator):
 
 
 class Surrogate(Backprop):
-    """Backpropagation along given noise, with a surrogate for the derivative of the threshold: a control.
+    """Backpropagation at fixed noise, with a surrogate for the derivative of the threshold: a control.
 
     The threshold itself has the derivative 0, except at the step, where it has none. The result is biased, since the
     threshold gets the slope ``1 / (2σ (1 + |v|/σ)²)`` ``[M-SURROGATE]``. Without noise, σ is 1.
@@ -88,6 +88,6 @@ class Surrogate(Backprop):
 
 
 def surrogate_slope(a: Array) -> Array:
-    """Stand-in for the derivative of a threshold, ``1 / (2 (1 + |a|)²)``, of integral 1 ``[M-SURROGATE]``."""
+    """Stand-in for the derivative of a threshold, ``1 / (2 (1 + |a|)²)``, with integral 1 ``[M-SURROGATE]``."""
     near = 1 + abs(a)
     return 0.5 / (near * near)

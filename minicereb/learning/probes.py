@@ -27,7 +27,7 @@ class DrawnUnits(NamedTuple):
     ----------
     units : array of int, shape (runs, draws)
     times : array of float, same shape
-        How often each unit is drawn on average, above 0.
+        Expected number of times that each unit is drawn, above 0.
     """
 
     units: Array
@@ -53,7 +53,7 @@ def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
     chance : array, shape (units, images, replications)
         Weights of the units in the draw, at least 0; a unit of weight 0 is not drawn unless all weights are 0.
     places : array, shape (images or 1, replications), values from 0 to 1
-        The random start of the equally spaced points, as a share of their distance.
+        The random start of the equally spaced points, as a share of their spacing.
     draws : int
 
     References

@@ -87,7 +87,7 @@ class ScoreFunction(Layerwise):
         return replace(self, baseline=False)
 
     def check_allocation(self) -> None:
-        """Raise :class:`InputError` for Sobol points, which belong together."""
+        """Raise :class:`InputError` for Sobol points, because every image needs the whole sequence."""
         fits = "equal: a Sobol sequence needs all replications of an image"
         require(not isinstance(self.design, Sobol), "allocation", "scatter with the estimator sobol", fits)
 

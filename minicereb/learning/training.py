@@ -53,12 +53,12 @@ class Learner(Protocol):
         """Learn from a few batches, one after the other."""
 
     def loss_of(self, outputs: Array, labels: Array) -> Array:
-        """Loss of each image, shape (images,), at the model's outputs for it."""
+        """Loss of each image, shape (images,), given the model's outputs."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """The progress of training; with the learner's arrays, all that resuming needs.
+    """The progress of training. Together with the learner's arrays, it is all that resuming needs.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Position:
 class EpochDone:
     """Result of an epoch; training losses and accuracies are measured before each update.
 
-    The test accuracy is given only if the best epoch is chosen by it.
+    The test accuracy is given only if the best epoch is chosen by the test accuracy.
     """
 
     epoch: int

@@ -120,7 +120,7 @@ class CerebellarNetwork:
         return replace(self, fires_above=None)
 
     def input_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
-        """Gradient of the pixels: :meth:`fibre_gradient` ``[M-DX]``, or 0 if the fibres have a threshold, which is flat."""
+        """Gradient of the pixels: :meth:`fibre_gradient` ``[M-DX]``, or 0 if the fibres have a threshold."""
         gradient = self.fibre_gradient(d_outputs, cache)
         return gradient if self.fires_above is None else xp_of(gradient).zeros_like(gradient)
 

@@ -38,9 +38,9 @@ class Images:
     shape : tuple of int
         Height, width, channels.
     mean, deviation : array, shape (channels,)
-        Fixed statistics of the pixels; the ε of an attack is still a distance between pixels.
+        Fixed statistics of the pixels; the ε of an attack still refers to pixel values from 0 to 1.
     bytes_per_image : int
-        Memory per image in the whole network.
+        Memory that an image takes in the whole network.
     """
 
     shape: tuple[int, int, int]
@@ -217,13 +217,13 @@ class Dropout:
         return d_h
 
     def while_learning(self, seed: int, *numbers: int) -> DropoutLearning:
-        """Return the layer with the noise of this address."""
+        """Return the layer in training mode, with noise drawn from this address."""
         return DropoutLearning(self.rate, seed, numbers)
 
 
 @dataclass(frozen=True)
 class DropoutLearning:
-    """Dropout ``[M-DROPOUT]`` with the noise of an address."""
+    """Dropout ``[M-DROPOUT]`` in training, with noise drawn from an address."""
 
     rate: float
     seed: int
@@ -282,7 +282,8 @@ def initial_convolutional(
         Height, width and, if there are several, channels.
     classes : int
     seed : int
-        Seed of the weights, which are normal with variance 2 / (inputs of a unit), 1 / inputs for the outputs; biases start at 0.
+        Seed of the weights, which are normal with variance 2 / (inputs of a unit), or 1 / inputs for the output layer;
+        biases start at 0.
     stages : tuple of tuple of int
         For each stage, the outputs of its convolutions, 3×3 with padding 1, each followed by ReLU; a stage ends with 2×2 max
         pooling.

@@ -347,7 +347,7 @@ class NoisyNetwork:
 
 @dataclass(frozen=True, eq=False)
 class BoundNetwork:
-    """A noisy network with its noise held fixed: each image has its own, (outputs, images, 1) in each layer."""
+    """A noisy network with its noise held fixed: each image has its own noise, of shape (outputs, images, 1) in each layer."""
 
     network: NoisyNetwork
     noise: Noise
@@ -401,7 +401,7 @@ def initial_noisy(
     scales : tuple of float
         σ of each layer, outputs included, above 0; or one value for all. Ignored without noise.
     output_noise, output_activation : bool
-        Whether the outputs have noise, and an activation.
+        Whether the outputs have noise, and whether they have an activation.
     """
     require(min(hidden, default=0) >= 1, "hidden", list(hidden), "at least one layer of at least 1 unit")
     widths = (inputs, *hidden, classes)

@@ -85,7 +85,7 @@ class NoisyTime(NoisyLayer):
         return currents.reshape(*currents.shape[:2], *shape)
 
     def membrane(self, current: Array, m: Array | None, h: Array | None) -> Array:
-        """Return m of a step, given the current of this step, and m and h of the step before, None for the first."""
+        """Return m of a step, given the current of this step, and m and h of the step before (None for the first step)."""
         if m is None or h is None:
             return current
         if self.leak:
@@ -152,7 +152,7 @@ class NoisyTime(NoisyLayer):
         return xp_of(v).ascontiguousarray(self.respond(v.T).T)
 
     def signal_gradient(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return the gradient with respect to v, of its shape, given the gradient of the response ``[M-BPTT]``.
+        """Return the gradient with respect to v, with the shape of v, given the gradient of the response ``[M-BPTT]``.
 
         This is backpropagation through time. `slope` is φ'(v) or its surrogate. The reset of the membrane is treated as if it did
         not depend on v.
@@ -199,7 +199,7 @@ class NoisyTime(NoisyLayer):
         return xp_of(v).concatenate(found[::-1])
 
     def recurrent_gradient(self, d_m: Array, v: Array) -> dict[str, Array]:
-        """Return the gradient of R, summed over images and replications, from that of every step's input; empty without R."""
+        """Return the gradient of R, summed over images and replications, given every step's input gradient; empty without R."""
         if self.recurrent is None:
             return {}
         neurons = len(self.bias)
@@ -340,7 +340,7 @@ def initial_noisy_in_time(
     activation : Activation
     law : Law or None
     scales : tuple of float
-        σ of the layer and of the outputs, or one for both.
+        σ of the layer and of the outputs, or one value for both.
     output_noise, output_activation : bool
         As for :func:`~minicereb.models.noisy.initial_noisy`.
 

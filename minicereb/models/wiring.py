@@ -117,7 +117,7 @@ class Wiring:
 
     @property
     def nbytes(self) -> int:
-        """Memory of weights, inputs and the matrix."""
+        """Bytes that weights, indices of inputs and the matrix take."""
         kept = {id(array): array.nbytes for array in (self.weights, self.inputs, self.matrix, self.rest) if array is not None}
         return sum(kept.values())
 

@@ -40,7 +40,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 def svg(figure: Figure) -> bytes:
     """Return a figure as SVG, with text as outlines, so that it looks the same everywhere; equal figures give equal bytes.
 
-    The text that :func:`conclude` wrote above it is also the title of the SVG document.
+    The text that :func:`conclude` wrote above the figure is also the title of the SVG document.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -60,7 +60,7 @@ def conclude(figure: Figure, conclusion: str) -> Figure:
 
 
 def captioned(figure: Figure, caption: str) -> str:
-    """Return a figure's caption, preceded by the text that :func:`conclude` wrote above it."""
+    """Return a figure's caption, preceded by the text that :func:`conclude` wrote above the figure."""
     return " ".join([*figure.get_suptitle().split(), caption])
 
 
@@ -155,7 +155,7 @@ def curves(
     graded : bool
         Whether colours go from dark to light, for lines that are steps of one quantity; they always do for more than six lines.
     points : collection of str
-        Names of lines drawn as points only, since nothing is known between them.
+        Names of lines that are drawn as points only, since nothing is known between the points.
     conclusion : str
         A statement of what the figure shows, written above it; compute it from the numbers that are drawn.
     """

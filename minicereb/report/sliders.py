@@ -14,9 +14,9 @@ STATIC = "MINICEREB_STATIC"  # an environment variable; if it is set, figures ha
 def sliders(draw: Callable[..., bytes], **values: Sequence[Any]) -> Any:
     """Return a figure with a slider for each argument of a function that draws it, for a notebook's cell to show.
 
-    Only the figure for the default arguments is returned without ipywidgets, outside a notebook, or if the environment variable
-    ``MINICEREB_STATIC`` is set, as when the documentation is built. A notebook that is saved with sliders contains this figure
-    too, for viewers that cannot show them.
+    Without ipywidgets, outside a notebook, or if the environment variable ``MINICEREB_STATIC`` is set, the result is only
+    the figure for the default arguments. The documentation is built with this variable. A notebook that is saved with
+    sliders contains this figure too, for viewers that cannot show them.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """Attacks by name: the settings printed in the papers, the standard ensemble, and additions for networks like ours.
 
-``minicereb study attacks`` measures which of them miss images that others break; the sets were chosen by its table. A method that
-another package adds (:mod:`minicereb.attacks.methods`) is an attack of the same name, with the method's defaults.
+``minicereb study attacks`` measures which attacks miss images that others break; the sets of attacks were chosen from the
+table of this study. A method that another package adds (:mod:`minicereb.attacks.methods`) is an attack of the same name,
+with the method's defaults.
 """
 
 from __future__ import annotations

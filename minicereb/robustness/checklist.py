@@ -155,7 +155,7 @@ class CheckContext:
         return np.max([self.shift(self.target.outputs(self.ids)) for _ in range(CALLS - 1)], axis=0)
 
     def shift(self, outputs: np.ndarray, first: int | None = None) -> np.ndarray:
-        """Return the distance of outputs (of only the `first` images) from :attr:`outputs`, in multiples of possible rounding."""
+        """Return the distance of outputs (of only the `first` images) from :attr:`outputs`, relative to the possible rounding."""
         usual = self.outputs[:first]
         ranges = self.outputs.max(axis=1) - self.outputs.min(axis=1)
         tolerated = OF_RANGE * np.maximum(ranges, np.median(ranges)) + OF_SIZE * np.abs(self.outputs).max(axis=1)

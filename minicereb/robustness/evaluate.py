@@ -99,7 +99,7 @@ class EvaluationTarget:
         return self._judged(substitute, attack, ids, own=False)
 
     def _judged(self, model: Any, attack: Attack, ids: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attack `model`; unless its own predictions decide, continue beyond misclassification, and let the target judge."""
+        """Attack `model`; unless its own predictions decide, go on after misclassification, and let the target judge images."""
         broken, x_adv, distance = [], [], []
         what = (model, attack, self.rows, self.labels, ids)
         for block in attack_images(*what, image_shape=self.image_shape, include_misclassified=not own):

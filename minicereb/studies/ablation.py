@@ -121,7 +121,7 @@ def _short(train: Train) -> str:
 
 
 def figures(results: Results) -> Figures:
-    """Draw the four models' accuracy over ε for each batch size, under PGD on the squared error and under all attacks."""
+    """Draw the four models' accuracy against ε for each batch size, under PGD on the squared error and under all attacks."""
     batches = by_model(results, lambda train: f"{_short(train)}, batch {train.batch_size}")
     networks = {name: each for name, each in batches.items() if not isinstance(training_of(each).model, CerebellumModel)}
     cerebella = {name: each for name, each in batches.items() if name not in networks}

@@ -138,7 +138,7 @@ def _shifts(found: dict[tuple[str, int], Results]) -> list[list[str]]:
 
 
 def _isi_figures(results: Results) -> Figures:
-    """Draw the lid over time, its closure over trials, and its peak and the Purkinje trough over the interval."""
+    """Draw the lid's closure against time and against trials, and its peak and the Purkinje trough against the interval."""
     found = _by_arm(results)
     delay = {interval: group for (arm, interval), group in found.items() if arm == "delay"}
     lids = {f"{i} ms": np.mean([record["lid"] for record in group.records], axis=0) for i, group in delay.items()}
@@ -332,7 +332,7 @@ def _lesions_table(results: Results) -> Blocks:
 
 
 def _lesions_figures(results: Results) -> Figures:
-    """Draw the lid's closure over all trials, in panels of the circuits that respond and of those that do not."""
+    """Draw the lid's closure in every trial, in one panel for the circuits that respond and one for those that do not."""
     lines = {name: closure_curve(group) for name, group in _by_lesion(results).items()}
     respond = {name: line for name, line in lines.items() if line[1].max() >= RESPONSE}
     silent = {name: line for name, line in lines.items() if name not in respond}

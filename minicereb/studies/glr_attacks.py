@@ -51,7 +51,7 @@ SOURCES_SIZES = {
 
 
 def _sources_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """For both losses, compare every source with the exact gradient, then use it for PGD-40 on the margin, against OT and LAP."""
+    """For both losses, compare each source with the exact gradient, then use it in PGD-40 against OT and LAP predictions."""
     hidden, epochs, compared, attacked, searched, judging, sources = SOURCES_SIZES[scale]
     experiments: list[Experiment] = []
     for seed, loss in product(seeds, ("cross-entropy", "zero-one")):
@@ -125,7 +125,7 @@ def _whitebox_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Exper
 
 
 def gradient(train: Train) -> str:
-    """Return the source of the attacker's gradient: flips, or derivatives, averaged over any noise."""
+    """Return the source of the attacker's gradient: flips, or derivatives, averaged over the noise if there is any."""
     model = train.model
     assert isinstance(model, NoisyModel)
     if model.activation == "threshold":

@@ -38,7 +38,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[EvaluatedModel]:
-    """Train a network with each setting, and evaluate its mean answer."""
+    """Train a network with each setting, and evaluate its mean prediction."""
     size, experiments = SIZES[scale], []
     for seed in seeds:
         for noise, l1, l2 in list(dict.fromkeys(chain(*LINES.values())))[: size.settings]:

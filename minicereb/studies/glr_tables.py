@@ -1,4 +1,4 @@
-"""Tables 1 and 2 of the likelihood-ratio paper, networks with noisy neurons attacked via a substitute, and its figures."""
+"""Tables 1 and 2 and the figures of the likelihood-ratio paper: networks with noisy neurons attacked via a substitute."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ COLUMNS = [f"{images}.{of}" for images in ("all", "filtered") for of in ("origin
 
 
 def table(results: Results) -> Blocks:
-    """Show a table for each substitute, means over seeds in percent, with the paper's figures in the last columns."""
+    """Show a table for each substitute, means over seeds in percent, with the paper's numbers in the last columns."""
     blocks: Blocks = []
     for chosen in results.by(lambda config: config.substitute.model.hidden).values():
         rows = []
@@ -149,7 +149,7 @@ def row_name(model: Model) -> str:
 
 
 def _published(config: TransferredAttack) -> list[str]:
-    """Return the paper's three figures for a network under this attack, in percent, or dashes."""
+    """Return the paper's three accuracies for a network under this attack, in percent, or dashes."""
     model, number = config.target.model, SUBSTITUTES.index(config.substitute.model.hidden)  # type: ignore[union-attr, arg-type]
     assert isinstance(model, NoisyModel)
     if model.estimator == "backprop" and model.noise != "none":
@@ -160,7 +160,7 @@ def _published(config: TransferredAttack) -> list[str]:
 
 
 def published_for(config: TransferredAttack) -> dict[str, str]:
-    """Return the paper's figures for an experiment, by the report's name for the measurement."""
+    """Return the paper's accuracies for an experiment, by the report's name for the measurement."""
     names = ("filtered original_ot", "filtered adversarial_ot", "filtered adversarial_lap")
     return dict(zip(names, _published(config), strict=True))
 

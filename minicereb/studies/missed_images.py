@@ -1,4 +1,4 @@
-"""How often does an attack miss an image that another breaks? The catalogue's ensembles were chosen by this table."""
+"""How often does an attack miss an image that another breaks? The catalogue's ensembles were chosen from this study's table."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class BrokenBySearch:
         self.anything: set[int] = set().union(*(found for starts in self.starts.values() for found in starts))
 
     def missed(self, found: set[int]) -> int:
-        """Return how many of the images that some search broke are not among the given images."""
+        """Return how many of the images that any search broke are not among the given images."""
         return len(self.anything - found)
 
     def of_ensemble(self, names: tuple[str, ...]) -> set[int]:
@@ -154,7 +154,7 @@ def _broken(record: Record, epsilon: float) -> set[int]:
 
 
 def table(results: Results) -> Blocks:
-    """Return tables that show for each model how many of the images broken by some search each search and ensemble missed."""
+    """Return tables that show, for each model, how many of the images that any search broke each search and ensemble missed."""
     records, first = dict(results), results[0][0]
     size = next(size for size in SIZES.values() if size.images == first.images)
     seed, data = first.attack.seed, first.train.data

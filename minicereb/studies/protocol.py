@@ -126,7 +126,7 @@ def compared(trains: Sequence[Train], scale: str) -> list[Experiment]:
 
 
 def published(experiment: Experiment) -> dict[str, str]:
-    """Return the authors' figures for an experiment, in percent, by the report's name for the measurement."""
+    """Return the authors' accuracies for an experiment, in percent, by the report's name for the measurement."""
     if not isinstance(experiment, AttackedModel) or experiment.attack.objective != "mse":
         return {}
     attack = experiment.attack
@@ -160,11 +160,12 @@ def robustness_study(
     label : callable
         Maps a training run to the model's name in tables and figures.
     captions : mapping
-        Captions of the figures by name; the caption under the study's name is extended by the caption of accuracy over ε.
+        Captions of the figures by name; the caption under the study's name is extended by the caption of accuracy against
+        ε.
     reference : callable
         Whether a training run is the reference for its group; by default the first run is.
     figures : callable, optional
-        Maps the results by model to figures by name; by default only accuracy over ε, graded from dark to light.
+        Maps the results by model to figures by name; by default only accuracy against ε, with colours from dark to light.
     name, question, expectation, inputs
         As in :class:`~minicereb.studies.study.Study`; the expectation follows a paragraph about the paper.
     """

@@ -1,4 +1,4 @@
-"""Figures from the papers, as data, for tables that show them next to our measurements."""
+"""Published numbers from the papers, for tables that show them next to our measurements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minicereb.experiments.configs import Train
 
 
 class Logged(NamedTuple):
-    """The cerebellum paper's printed or logged figures for a model on MNIST, in percent, mean of two seeds.
+    """The cerebellum paper's printed or logged accuracies for a model on MNIST, in percent, means of two seeds.
 
     All attacks ascend the squared error.
     """
@@ -57,7 +57,7 @@ CEREBELLUM = {
 
 
 def logged_for(train: Train) -> Logged | None:
-    """Return the authors' printed or logged figures for a model, regardless of its training here; None if there are none."""
+    """Return the authors' printed or logged accuracies for a model, however it is trained here; None if there are none."""
     model = train.model
     if not isinstance(model, CerebellumModel) or model.wiring == "local" or train.data.name != "mnist":
         return None

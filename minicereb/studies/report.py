@@ -109,7 +109,7 @@ def _table(results: Results, known: Study | None) -> list[Block]:
 
 
 def _measured(results: Results, known: Study | None) -> list[Block]:
-    """Return every accuracy among the results with its interval over the images, and the paper's figure."""
+    """Return every accuracy among the results with its interval over the images, and the paper's accuracy."""
     rows = []
     for config, record in results:
         if config is None:
@@ -127,7 +127,7 @@ def _measured(results: Results, known: Study | None) -> list[Block]:
 
 
 def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -> list[Block]:
-    """Return the study's own figures or, if it draws none, the accuracy of each evaluation over ε."""
+    """Return the study's own figures or, if it draws none, figures of each evaluation's accuracy against ε."""
     stem = Path(REPORT).stem
     pages = {stem, *(path.stem for path in folder.glob("*.html"))}  # the names of a page's figures begin with the page's name
     names = sorted({path.stem for ending in ("svg", "png") for path in folder.glob(f"*.{ending}")})

@@ -64,7 +64,7 @@ class Results(list[tuple[Any, Record]]):
         return groups
 
     def values(self, of: str | Callable[[Record], Any]) -> list[Any]:
-        """Return this number from each record that has it; ``"true.before"`` is ``record["true"]["before"]``."""
+        """Return the number of this name from each record that has it; ``"true.before"`` is ``record["true"]["before"]``."""
         return [value for _, record in self if (value := _entry(record, of)) is not None]
 
     def mean(self, of: str | Callable[[Record], Any]) -> float | None:

@@ -188,7 +188,7 @@ def _mean(values: list[float]) -> str:
 
 
 def figures(results: Results) -> Figures:
-    """Draw accuracy over ε under PGD on the squared error and under all attacks, with intervals over the seeds."""
+    """Draw accuracy against ε under PGD on the squared error and under all attacks, with intervals over the seeds."""
     config, record = results.where(EvaluatedModel)[0]
     panels = [
         (title, {name: _line(results, label, config.epsilons, name) for name in NAMES})

@@ -49,7 +49,7 @@ def inputs_of(train: Train) -> int:
 
 
 def _sparsity_figures(models: Models) -> Figures:
-    """Draw accuracy over k at each ε, and over ε for each k."""
+    """Draw accuracy against k at each ε, and against ε for each k."""
     panels = [
         (tables.SAYS_PGD, _over_inputs(models, tables.over_epsilon(models, tables.under_pgd))),
         (tables.UNDER_ALL, _over_inputs(models, tables.over_epsilon(models))),
@@ -61,7 +61,7 @@ def _sparsity_figures(models: Models) -> Figures:
 
 
 def _largest(lines: Curves) -> str:
-    """Describe where the line that varies most (over k, at one ε) is highest."""
+    """Describe at which k the line that varies most is highest; each line shows the accuracy at one ε."""
     name = max((each for each in lines if each.startswith("ε")), key=lambda each: np.ptp(lines[each][1]))
     inputs, values = lines[name][:2]
     best = values.argmax()
@@ -69,7 +69,7 @@ def _largest(lines: Curves) -> str:
 
 
 def _over_inputs(models: Models, lines: Curves) -> Curves:
-    """Turn lines over ε, one per k, into lines over k, one per ε."""
+    """Turn lines against ε, one per k, into lines against k, one per ε."""
     inputs = np.array([inputs_of(training_of(model)) for model in models.values()], dtype=np.float64)
     epsilons = next(iter(lines.values()))[0]
     return {
@@ -176,7 +176,7 @@ def _by_inputs(results: Results) -> Models:
 
 
 def table(results: Results) -> Blocks:
-    """Return accuracy and dimension over k, the best k for each, which k give more or less than k = 4, and the comparisons."""
+    """Return accuracy and dimension for every k, the best k of each, which k give more or less than k = 4, and comparisons."""
     models, measured = _by_inputs(results), dimensions(results)
     answers = _answers(results, models, measured)
     return [*_accuracies(models), *_dimensions(results, measured), *answers, *tables.comparison_table(results)]
@@ -236,7 +236,7 @@ def _answers(results: Results, models: Models, measured: dict[str, Values]) -> B
 
 
 def _answer(name: str, values: Values, signs: dict[int, int]) -> list[str]:
-    """Return a row of the table of answers; `signs`: whether each k gives more (1) or less (-1) than k = 4; 0 if unknown."""
+    """Return a row of the table of answers; `signs`: 1 if a k gives more than k = 4, -1 if it gives less, 0 if unknown."""
     best = max(values, key=lambda k: values[k].value)
     write = number if name.startswith("dimension") else "{:.1f}".format
     named = [", ".join(f"{k}" for k in values if k != NATURAL and signs[k] == sign) or "-" for sign in (1, -1, 0)]
@@ -271,7 +271,7 @@ def _shares(models: Models, label: str | None = None, e: int = 0) -> Values:
 
 
 def figures(results: Results) -> Figures:
-    """Draw over k accuracy and robust accuracy at each ε, and dimensions, on logarithmic scales."""
+    """Draw accuracy, robust accuracy at each ε, and dimensions against k, on logarithmic scales."""
     models, measured = _by_inputs(results), dimensions(results)
     config, record = evaluation_of(models)
     sides = []
@@ -309,7 +309,7 @@ def _best(line: tuple[np.ndarray, ...]) -> str:
 
 
 def _line(values: Values) -> tuple[np.ndarray, ...]:
-    """Return values over k, with their bounds."""
+    """Return values for every k, with their bounds."""
     return tuple(np.array(column, dtype=np.float64) for column in (list(values), *zip(*values.values(), strict=True)))
 
 

@@ -80,7 +80,7 @@ def share_at(model: Results, label: str, e: int) -> str:
 
 
 def paper_table(models: Models) -> Blocks:
-    """Return the accuracy under the attacks of the cerebellum paper, next to the published figures if there are any."""
+    """Return the accuracies under the attacks of the cerebellum paper, next to the published accuracies if there are any."""
     first = next(iter(models.values()))
     made = (config.attack for config, _ in first.where(AttackedModel, objective="mse"))
     attacks = list(dict.fromkeys((attack.method, attack.epsilon, attack.step_size) for attack in made))
@@ -108,7 +108,7 @@ def paper_table(models: Models) -> Blocks:
 
 
 def _published(columns: list[tuple[str, Callable[[Results], str]]], models: Models, name: str | None) -> None:
-    """Append a column of published figures unless there are none."""
+    """Append a column of published accuracies unless there are none."""
 
     def figure(model: Results) -> float | None:
         return getattr(logged_for(training_of(model)) or Logged(), name) if name else None
@@ -157,9 +157,9 @@ SAYS_PGD, UNDER_ALL = "under PGD on the squared error", "under all attacks"
 
 
 def over_epsilon(models: Models, entry: Callable[[Record], Any] = lambda entry: entry["attacked"]) -> Curves:
-    """Return a share over ε, one line per model; at ε = 0 the accuracy on the clean images.
+    """Return lines of a share against ε, one per model; at ε = 0 the share is the accuracy on the clean images.
 
-    `entry` extracts the share from an evaluation's result at one ε: by default the one under all attacks.
+    `entry` extracts the share from an evaluation's result at one ε: by default the share under all attacks.
     """
     lines = {}
     for name, model in models.items():
@@ -176,7 +176,7 @@ def under_pgd(entry: Record) -> float:
 
 
 def over_epsilon_figure(models: Models, graded: bool = False) -> Figure:
-    """Draw accuracy over ε under PGD on the squared error and under all attacks; ``OVER_EPSILON`` is the caption."""
+    """Draw accuracy against ε under PGD on the squared error and under all attacks; ``OVER_EPSILON`` is the caption."""
     says, left = over_epsilon(models, under_pgd), over_epsilon(models)
     panels = [(SAYS_PGD, says), (UNDER_ALL, left)]
     return curves(panels, "ε", share_of(models), from_zero=True, graded=graded, conclusion=what_is_left(says, left))

@@ -122,7 +122,7 @@ def gain(plain: Measured, other: Measured) -> float:
 
 
 def table(results: Results) -> Blocks:
-    """Tabulate the variance reduction in the first layer (beside earlier notes) and in the second layer, then cost and gain."""
+    """Tabulate the variance reduction in the first layer (next to earlier measurements) and in the second, then cost and gain."""
     found = {name: [measured(results, name, condition) for condition in CONDITIONS] for name in ESTIMATORS}
     plain, others = found["plain"], [name for name in ESTIMATORS if name != "plain"]
     at_k = max(config.replications for config, _ in results)

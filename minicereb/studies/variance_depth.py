@@ -64,7 +64,7 @@ def network_of(config: EstimatorVariance) -> str:
 
 
 def noise_to_signal(results: Results, layer: int) -> str:
-    """Return a gradient's variance over its squared norm, for one loss evaluation per image, with a 95% interval.
+    """Return a gradient's variance divided by its squared norm, for one loss evaluation per image, with a 95% interval.
 
     The variance is inversely proportional to the number of evaluations, so it is multiplied by that number.
     """

@@ -28,7 +28,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Take the variance of every network apart, and measure its gradient's variance with both kinds of noise."""
+    """Split the variance of every network's loss into parts, and measure its gradient's variance with both kinds of noise."""
     size = SIZES[scale]
     experiments: list[Experiment] = []
     for seed in seeds:
@@ -74,7 +74,7 @@ def layers(found: Results, name: str) -> str:
 
 
 def gain(found: Results, layer: int) -> str:
-    """Return the variance of the gradient with a baseline over that with Sobol points at the same K, with a 95% interval."""
+    """Return the ratio of the gradient's variances with a baseline and with Sobol points, at equal K, with a 95% interval."""
     pairs = [
         found.where(EstimatorVariance, estimator=name).values(lambda r: r["layers"][layer]) for name in ("baseline", "sobol")
     ]
@@ -85,7 +85,7 @@ def gain(found: Results, layer: int) -> str:
 
 
 def table(results: Results) -> Blocks:
-    """Show the parts of the variance, then those of each layer, and what Sobol points gain."""
+    """Show the parts of the variance, then the share of each layer, and what Sobol points gain."""
     groups = {
         f"{network}, {state}": found.where(trained=trained)
         for network, found in results.by(network_of).items()

@@ -68,7 +68,7 @@ class CartPole:
         return sqrt(self.gravity / (self.half_length * (4 / 3 - self.pole_mass / total)))
 
     def accelerations(self, state: State, force: float) -> tuple[float, float]:
-        """Return the cart's acceleration in m/s² and the pole's in rad/s² ``[M-POLE]``."""
+        """Return the cart's acceleration in m/s² and the pole's angular acceleration in rad/s² ``[M-POLE]``."""
         total, moment = self.cart_mass + self.pole_mass, self.pole_mass * self.half_length
         s, c = sin(state.angle), cos(state.angle)
         push = (force + moment * state.angular_velocity**2 * s) / total

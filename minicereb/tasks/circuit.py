@@ -89,7 +89,7 @@ def respond(wiring: Wiring, states: np.ndarray, level: float | None, out: Array)
     level : float or None
         Largest share of the cells active in a bin; None without Golgi cells.
     out : array of float32, shape (cells, columns)
-        Array that is overwritten and returned: the bins, then zeros.
+        Array that is overwritten and returned: one column per bin, then columns of zeros.
     """
     xp, cells = xp_of(out), wiring.cells
     check_rows(states, wiring.width, "states")

@@ -22,9 +22,10 @@ class TunedFibres:
     Parameters
     ----------
     ranges : tuple of float
-        Largest coded absolute value of each variable, in its unit; larger values are clipped to it.
+        Largest coded absolute value of each variable, in its unit; larger values are clipped.
     each : int
-        Fibres for a variable, at least 2. The tuning width (standard deviation) is the distance between neighbours.
+        Number of fibres for each variable, at least 2. The tuning width (standard deviation) is the distance between the
+        centres of neighbouring fibres.
     """
 
     def __init__(self, ranges: tuple[float, ...], each: int):
@@ -44,7 +45,7 @@ class TunedFibres:
 
 
 def activity_loop(weights: np.ndarray, inputs: np.ndarray, rates: np.ndarray, out: np.ndarray) -> None:
-    """Granule activity ``max(Jᵀx, 0)`` ``[C1]``, shape (cells,), for one vector of rates, bit for bit like the plain form."""
+    """Granule activity ``max(Jᵀx, 0)`` ``[C1]``, shape (cells,), for one vector of rates, bit for bit as in NumPy."""
     u, zero = np.uint64, out.dtype.type(0)  # unsigned indices spare Numba a test for negative ones
     for cell in range(len(weights)):
         v = zero
@@ -65,7 +66,7 @@ class Microzones:
     ranges : State
         Largest absolute value of each variable that mossy fibres code.
     fibres : int
-        Mossy fibres for each variable.
+        Number of mossy fibres for each variable.
     cells, inputs_per_cell : int
         Number of granule cells, and of mossy fibres per granule cell.
     ltd : bool
@@ -111,7 +112,7 @@ class Microzones:
         return {"readout": self.readout, "ltd_mean": self.ltd_mean}
 
     def respond(self, state: State, learning: bool = False) -> np.ndarray:
-        """Return the granule layer's activity z, shape (cells,) ``[C1]``; the array is reused two calls later.
+        """Return the granule layer's activity z, shape (cells,) ``[C1]``; the array is overwritten two calls later.
 
         While `learning`, the mean that LTD subtracts follows the activity.
         """

@@ -14,7 +14,7 @@ from minicereb.tasks.microzones import LEFT, RIGHT, Microzones
 
 
 def limited(command: float) -> float:
-    """Return the force for a command, as a share of the largest, in [-1, 1]."""
+    """Return the force for a command, as a share of the largest force, in [-1, 1]."""
     return min(1.0, max(-1.0, command))
 
 
@@ -51,7 +51,7 @@ class OliveLearner:
         self.errors = 0
 
     def act(self, z: np.ndarray, draw: float) -> float:
-        """Return the force, as a share of the largest; the random number is not used."""
+        """Return the force, as a share of the largest force; the random number is not used."""
         self._z = z
         return limited(self.circuit.command(z))
 
@@ -82,7 +82,7 @@ class OliveLearner:
 @checked
 @dataclass(frozen=True)
 class ActorCritic:
-    """Learning only from failure: a critic predicts it, and an actor follows the critic's prediction error ``[M-TD]``."""
+    """Learning only from failure: a critic predicts failure, and an actor follows the critic's prediction error ``[M-TD]``."""
 
     actor_rate: float = setting(
         0.1, "Change of the command per unit of surprise and standard deviation of the noise.", at_least=0
@@ -122,7 +122,7 @@ class TemporalDifferenceLearner:
         self._traces.fill(0)
 
     def act(self, z: np.ndarray, draw: float) -> float:
-        """Return the force, as a share of the largest: the command plus noise."""
+        """Return the force, as a share of the largest force: the command plus noise."""
         noise = float(ndtri(draw)) if draw > 0 else 0.0
         self._traces *= self.fading[:, None]
         self._traces[0] += np.float32(noise) * z

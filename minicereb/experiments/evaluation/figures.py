@@ -42,7 +42,7 @@ def seeks_nearest(record: Record) -> bool:
 
 
 def accuracy_figure(record: Record) -> Figure:
-    """Draw the measured accuracies over ε with their intervals, and the clean accuracy at 0.
+    """Draw the measured accuracies against ε with their intervals, and the clean accuracy at ε = 0.
 
     Only a search for the nearest misclassified image measures the accuracy between two ε; other attacks go as far as ε allows.
     The curve of such a search begins at the smallest ε.
@@ -69,7 +69,7 @@ def accuracy_figure(record: Record) -> Figure:
 
 
 def _bounds(entries: Sequence[Record]) -> str:
-    """State the accuracy at the largest ε where it is above 0, otherwise at the smallest ε."""
+    """State the accuracy at the largest ε at which it is above 0; if it is 0 at every ε, state it at the smallest ε."""
     entry = max((each for each in entries if each["attacked"] > 0), key=lambda each: each["epsilon"], default=entries[0])
     certified = entry["certified"]
     proved = "" if certified is None else f"; {short_percent(certified)}% are certified"

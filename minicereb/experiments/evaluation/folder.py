@@ -182,7 +182,7 @@ def check_evaluation(record: Record) -> None:
 
 
 def require_owner(record: Record, owner: Owner, path: Path) -> None:
-    """Raise :class:`DataError` if a record names other settings or another model; records from before 0.2 name neither."""
+    """Raise :class:`DataError` if a record names other settings or another model; records older than version 0.2 name neither."""
     if record.get("hash", owner.hash) != owner.hash or record.get("model_sha256", owner.model_sha256) != owner.model_sha256:
         raise DataError(f"{path} holds an evaluation with other settings or of another model; delete it to evaluate again")
 
@@ -245,7 +245,7 @@ def _block(
 
 
 def _read_block(path: Path, owner: Owner | None) -> tuple[Outcomes, int, float]:
-    """Read outcomes, number of complete steps, and seconds taken; blocks from before 0.2 have no owner."""
+    """Read outcomes, number of complete steps, and seconds taken; blocks written by versions before 0.2 have no owner."""
     arrays = read_npz(path, {**ARRAYS, "owner": ("U", ())}, optional=("owner",))
     done, seconds, of = int(arrays.pop("done")), float(arrays.pop("seconds")), arrays.pop("owner", None)
     if owner is not None and of is not None and str(of) != str(owner):
@@ -259,7 +259,7 @@ def _read_block(path: Path, owner: Owner | None) -> tuple[Outcomes, int, float]:
 def _checks(
     folder: Path, target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, owner: Owner | None
 ) -> Generator[str, None, list[list[Record]]]:
-    """Go through the checklist at every ε; earlier results are read from a file, unless it is from before 0.2."""
+    """Go through the checklist at every ε; earlier results are read from a file, unless a version before 0.2 wrote it."""
     path, found = folder / CHECKLIST, list[list[Any]]()
     if path.exists():
         stored = read_json(path, _Checklists | list[list[Line]])

@@ -143,7 +143,7 @@ class EvaluatedModel(Experiment):
                 yield Measurement(model, measure, entry[side], interval, record["images"])
 
     def cost(self, probes: Probes) -> Cost:
-        """Return an upper bound on the cost: every image withstands every attack; certificates and checklist are included."""
+        """Return an upper bound on the cost, as if every image withstood every attack; it includes certificates and checklist."""
         if self.answer != "ot":
             return Cost()
         gradient, certificate = probes.evaluation(self)
@@ -236,7 +236,7 @@ def evaluation_folder(run: Run, config: EvaluatedModel) -> Path:
 
 
 def run_evaluated(config: EvaluatedModel, laboratory: Laboratory) -> Run:
-    """Return the complete run that has been evaluated or, failing that, the first complete run or the study's own run."""
+    """Return the first of these that exists: the run that has been evaluated, the first complete run, the study's own run."""
     runs = list(laboratory.complete_runs(config.train)) or [laboratory.run(config.train)]
     return next((run for run in runs if (evaluation_folder(run, config) / RECORD).exists()), runs[0])
 

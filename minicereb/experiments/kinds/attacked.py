@@ -51,7 +51,7 @@ class UnderAttack(Experiment):
         return (self.train,)
 
     def blocks(self, model: Any, dataset: Dataset) -> Iterator[Attacked]:
-        """Attack the images block by block, or all test images if there are fewer."""
+        """Attack the first `images` test images, or all if there are fewer, block by block."""
         ids = np.arange(min(self.images, len(dataset.x_test)), dtype=np.int64)
         return attack_images(model, self.attack, dataset.x_test, dataset.y_test, ids, image_shape=dataset.image_shape)
 
@@ -198,7 +198,7 @@ class AttackedAverage(UnderAttack):
         return 1
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack all images, even those that the search misclassifies: with other noise they may be classified correctly."""
+        """Attack all images, even those misclassified with the search's noise: other noise may classify them correctly."""
         network, data, attack = laboratory.model(self.train), laboratory.dataset, self.attack
         average = Averaged(network, self.search_replications, attack.seed)
         clean = robust = done = 0
@@ -243,7 +243,7 @@ class BrokenImages(UnderAttack):
         require_length(record["distance"], len(record["broken"]), "distance")
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model, first with `after` if given; the accuracy is that under both attacks."""
+        """Attack the model, first with `after` if this is given; the accuracy is the accuracy under both attacks."""
         dataset, began = laboratory.dataset, time.monotonic()
         require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
         ids, model = np.arange(self.images, dtype=np.int64), laboratory.model(self.train)
@@ -314,7 +314,7 @@ class MovedOutputs(UnderAttack):
 
 
 def _true_rival_error(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return for each image the true output, the largest other output, the squared error, and the true output's part of it."""
+    """Return the true output, the largest other output, the squared error, and the true output's share of the error per image."""
     targets = np.eye(outputs.shape[1], dtype=np.float64)[labels]
     true = (outputs * targets).sum(axis=1)
     rival = np.where(targets > 0, -np.inf, outputs).max(axis=1)
@@ -334,7 +334,7 @@ SIZES = shape(**dict.fromkeys(SHARES, float), counts=list[Count])
 @config_kind
 @dataclass(frozen=True)
 class GradientSizes(UnderAttack):
-    """The sizes of the objective's gradient at the clean and the attacked images; very small gradients may be masked."""
+    """The sizes of the objective's gradient at the clean and the attacked images; very small ones may mean masking."""
 
     record_shape = shape(images=Count, robust_accuracy=Share, classes=Count, edges=list[float], before=SIZES, after=SIZES)
 

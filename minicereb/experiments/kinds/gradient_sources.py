@@ -1,4 +1,4 @@
-"""The direction of each source's input gradient compared with the exact gradient of the mean, and its cost."""
+"""How close the input gradient of each source is in direction to the exact gradient of the mean, and what it costs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOURCE = shape(cosine=float | None, standard_error=float | None, signs=float | N
 class GradientSources(Experiment):
     """Input gradients from several sources, compared with the exact gradient of a noisy network of at most 20 threshold neurons.
 
-    The images are the first correctly classified ones (without noise) among the first 1,000.
+    The images are the first ones, among the first 1,000 test images, that are classified correctly without noise.
     """
 
     record_shape = shape(images=Count, exact=SOURCE)
@@ -56,10 +56,10 @@ class GradientSources(Experiment):
         return (self.train,)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Compare each source's gradient with the exact gradient: the cosine, the signs where that is not 0, and the time.
+        """Compare each source's gradient with the exact gradient: cosine, share of equal signs, and time.
 
-        The exact gradient is that of the mean over the hidden neurons' noise. The outputs have no noise, since the exact sum over
-        all hidden patterns cannot include it.
+        Signs are compared where the exact gradient is not 0. The exact gradient is the gradient of the mean over the
+        hidden neurons' noise. The outputs have no noise, since the exact sum over all hidden patterns cannot include it.
         """
         network, dataset = quiet_outputs(noisy_network(laboratory.model(self.train), "exact")), laboratory.dataset
         with one_blas_thread():

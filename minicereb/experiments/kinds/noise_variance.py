@@ -27,7 +27,7 @@ SHARE = shape(value=float, standard_error=float)
 @config_kind
 @dataclass(frozen=True)
 class NoiseVariance(Experiment):
-    """The parts of the loss's variance over the noise, a mean over one fixed batch of training images."""
+    """The parts of the loss's variance over the noise, averaged over one fixed batch of training images."""
 
     record_shape = shape(
         variance=float,
@@ -68,7 +68,7 @@ class NoiseVariance(Experiment):
         return (self.train,) if self.trained else ()
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Take the variance apart."""
+        """Split the variance into its parts."""
         yield f"the {'trained' if self.trained else 'untrained'} network's variance: {self.samples:,} pairs of noise samples"
         network = laboratory.model(self.train) if self.trained else build_model(self.train, laboratory.dataset)
         ids = batch(self.train, self.images, self.seed, laboratory)
