@@ -16,7 +16,7 @@ from minicereb.experiments.identity import KINDS
 from minicereb.settings import field_rows
 
 PAGE = Path(__file__).parent / "formats.md"
-BEGIN, END = "<!-- settings: written by python docs/settings_table.py -->\n", "<!-- end of settings -->\n"
+BEGIN, END = "<!-- The tables of settings are written by python docs/settings_table.py. -->\n", "<!-- end of settings -->\n"
 
 
 def tables() -> str:

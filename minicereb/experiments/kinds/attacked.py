@@ -183,7 +183,7 @@ def attack_run(run: Run, model: Any, dataset: Dataset, config: AttackedModel, ta
 @config_kind
 @dataclass(frozen=True)
 class AttackedAverage(UnderAttack):
-    """A noisy network that predicts by its mean probabilities (LAP), under an attack adapted to this."""
+    """A noisy network that predicts by its mean probabilities (LAP), under an attack adapted to this prediction."""
 
     record_shape = shape(**ACCURACIES)
     answered_by: ClassVar[str] = "LAP, "

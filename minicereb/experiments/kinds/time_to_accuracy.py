@@ -90,7 +90,7 @@ class TimeToAccuracy(Experiment):
 @config_kind
 @dataclass(frozen=True)
 class FastestAgain(Experiment):
-    """The one of several experiments that reached the target in the fewest steps, repeated with another seed."""
+    """A repetition, with another seed, of the experiment that reached its target in the fewest steps."""
 
     record_shape = RECORD
     among: tuple[TimeToAccuracy, ...] = setting(help="The experiments.")
