@@ -40,14 +40,25 @@ from minicereb.robustness.catalogue import COMPLETE, SETS, attack_named, attacks
     EvaluatedModel,
     *("epsilons", "images", "attacks", "norm", "certify", "answer", "gradient", "draws", "replications"),
     *("seed", "seconds_per_image"),
-    epsilons={"type": options.number, "multiple": True, "help": "Largest change; may be repeated.  [default: 0.1 and 0.3]"},
+    epsilons={
+        "type": options.number,
+        "multiple": True,
+        "help": "Largest change of a pixel or, in L2, of an image; may be repeated.  [default: 0.1 and 0.3]",
+    },
     images={"usual": "1,000, or all if there are fewer"},
-    attacks={"default": "standard", "type": str, "show_default": True, "help": f"{', '.join(SETS)}, or comma-separated names."},
+    attacks={
+        "default": "standard",
+        "type": str,
+        "show_default": True,
+        "help": f"Attacks to run: {', '.join(SETS)}, or comma-separated names.",
+    },
 )
 @click.option(
     "--complete", is_flag=True, help="Use branch and bound to decide the images that attacks and certificates leave undecided."
 )
-@click.option("--transfer", multiple=True, type=options.RESULTS, help="Also try the attacked images of this run.")
+@click.option(
+    "--transfer", multiple=True, type=options.RESULTS, help="Also try images that were attacked on the model of this run."
+)
 @click.option(
     "--model",
     help="Evaluate your own classifier instead of runs: FILE.onnx, or package.module:factory for a function that returns it.",

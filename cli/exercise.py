@@ -66,7 +66,7 @@ def start(name: str, to: Path) -> Answer:
 @limit_option
 @as_json
 def check(file: Path, name: str | None, limit: float) -> Answer:
-    """Check FILE in a separate process and say what is wrong with it; exit with 1 if anything is."""
+    """Check FILE in a separate process and name its mistake; exit with 1 if the answer is wrong."""
     chosen = exercise_named(file.name if name is None else name)
     report = check_file(chosen, file, limit)
     verdict = report.verdict

@@ -39,7 +39,7 @@ ONLY = f"Part of the benchmarks; may be repeated. Default: all but {ENSEMBLE}, w
 @click.option(
     "--scaling", is_flag=True, help="Measure instead how time and memory grow with cells, images, replications and workers."
 )
-@click.option("--figure", type=NEW_FILE, metavar="FILE.png", help="Draw the growth, with --scaling.")
+@click.option("--figure", type=NEW_FILE, metavar="FILE.png", help="With --scaling: draw the growth into this file.")
 @execution_options
 @as_json
 def bench(peers: bool, only: tuple[str, ...], images: int, scaling: bool, figure: Path | None) -> Answer:

@@ -149,7 +149,7 @@ def check_html(setting: str, path: Path) -> None:
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--device``, ``--threads`` and ``--memory``, and apply them before the command runs."""
 
-    @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+    @click.option("--device", default="auto", show_default=True, help="Where to compute: auto, cpu or cuda.")
     @click.option("--threads", type=int, help="Worker threads on the CPU.  [default: all cores]")
     @click.option("--memory", help="Memory budget for a block of images.  [default: 512MiB]")
     @functools.wraps(command)

@@ -25,7 +25,7 @@ from minicereb.studies.report import report_on
 @click.argument("run", type=RESULTS)
 @click.option("--image", type=int, default=0, show_default=True, help="Index of the test image.")
 @click.option(
-    "--what", type=click.Choice(WHAT), help="Show how the model learns from the image, or an attack on it.  [default: both]"
+    "--what", type=click.Choice(WHAT), help="What to show: learning from the image, or an attack on it.  [default: both]"
 )
 @click.option("--cell", "cells", type=int, multiple=True, help="Granule cell or hidden neuron to show; may be repeated.")
 @click.option("--class", "classes", type=int, multiple=True, help="Class to show.")

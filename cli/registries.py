@@ -134,7 +134,7 @@ def verify_models(chosen: tuple[str, ...]) -> Answer:
 @click.argument("run", type=PATH)
 @click.option("--name", required=True, help="Name of the model.")
 @click.option("--title", required=True, help="Short description of the model.")
-@click.option("--listed", is_flag=True, help="Keep only its command and hash.")
+@click.option("--listed", is_flag=True, help="List the model without its files: only the command and the hashes.")
 def add(run: Path, name: str, title: str, listed: bool) -> None:
     """Add the complete run RUN to the list in this checkout, replacing any model of the same NAME."""
     root = store.CHECKOUT / "minicereb" / "pretrained"

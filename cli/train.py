@@ -141,7 +141,7 @@ def vgg(width: float, **options: Any) -> Answer:
 @train.command()
 @setting_options(
     NoisyModel,
-    hidden={"default": None, "usual": "20; 128 if not --network dense", "type": numbers(int, "20 or 64,32")},
+    hidden={"default": None, "usual": "20; 128 unless --network dense", "type": numbers(int, "20 or 64,32")},
     noise_scale={
         "default": None,
         "usual": "2; with --network cnn 0.3 for convolutions, 0.5 for outputs; if recurrent or spiking 0.5,1",

@@ -16,14 +16,16 @@ from minicereb.calculus.equations import EQUATIONS, equation
 
 HERE = Path(__file__).parent
 NAMED = re.compile(r"``\[([A-Z][A-Z0-9-]*)\]``|# \[([A-Z][A-Z0-9-]*)\]")  # in a docstring, beside a line
+SYMBOL = re.compile(r"(?![a-z]{3,} )(.+?): (.+)|(\S+) = (.+)")  # a symbol and its meaning or value, in contrast to a sentence
 TAGGED = re.compile(r"^```text\n((?:.*    \[[A-Z][A-Z0-9-]*\]\n)+)```$", re.MULTILINE)  # lines of a formula with its tag
 HEAD = """# Equations
 
 Each equation has a tag. Tags that begin with C are from the cerebellum paper and tags that begin with G are from the
-likelihood-ratio paper; their numbers are the papers' own. Tags that begin with M are ours, or from the literature named beside
-them. The code that computes an equation names its tag in a docstring or beside the line; you can search a file for, say, `[C4]`.
-This page is written from `minicereb/calculus/equations.txt` by `python docs/equation_table.py`; a test compares the table with
-the tags in the code.
+likelihood-ratio paper; their numbers are the papers' own. Tags that begin with M are ours, or from the literature named below
+the equation. The code that computes an equation contains its tag in a docstring or beside the line; you can search a file for,
+say, `[C4]`. Parentheses after the meaning of a symbol contain its shape: d is the number of inputs, m the number of granule
+cells, and c the number of classes. This page is written from `minicereb/calculus/equations.txt` by `python
+docs/equation_table.py`; a test compares the table with the tags in the code.
 """
 
 
@@ -76,10 +78,23 @@ def table(package: Path, link: Callable[[Place], str], display: Callable[[str], 
     for entry in EQUATIONS:
         code = ", ".join(map(link, named.get(entry.tag, []))) or "in the tests only"
         sections.append(
-            f"## {entry.tag}\n\n{display(entry.latex)}\n\n{as_text(entry.symbols)}.\n\n"
+            f"## {entry.tag}\n\n{display(entry.latex)}\n\n{legend(entry.symbols)}\n\n"
             f"Source: {as_text(entry.source)}.\nCode: {code}.\n"
         )
     return HEAD + "\n" + "\n".join(sections)
+
+
+def legend(symbols: str) -> str:
+    """Return the meanings of symbols as a table, followed by the remarks as sentences."""
+    rows, remarks = [], []
+    for part in symbols.split("; "):
+        if found := SYMBOL.match(part):
+            symbol, meaning = filter(None, found.groups())
+            rows.append(f"| {as_text(symbol)} | {as_text(meaning)} |")
+        else:
+            remarks.append(as_text(part[0].upper() + part[1:] if re.match(r"[a-z]{2}|a ", part) else part) + ".")
+    head = ["| symbol | meaning |", "|---|---|"] if rows else []
+    return "\n\n".join(filter(None, ("\n".join([*head, *rows]), " ".join(remarks))))
 
 
 def typeset(text: str) -> str:

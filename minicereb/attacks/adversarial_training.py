@@ -28,9 +28,13 @@ class Adversary:
     """The attack used for adversarial training: the last point of PGD in L∞ from a uniformly random point of the ball."""
 
     epsilon: float = setting(help="Learn from images attacked within this L∞ bound, by PGD.", above=0, option="adversarial")
-    step_size: float = setting(help="Step size of this attack.", above=0, option="adversarial-step-size")
-    steps: int = setting(7, "Number of steps of this attack on each batch.", at_least=1, option="adversarial-steps")
-    objective: str = setting("cross-entropy", "Objective of this attack.", choices=OBJECTIVES, option="adversarial-objective")
+    step_size: float = setting(help="Step size of the attack in adversarial training.", above=0, option="adversarial-step-size")
+    steps: int = setting(
+        7, "Number of steps of the attack in adversarial training, on each batch.", at_least=1, option="adversarial-steps"
+    )
+    objective: str = setting(
+        "cross-entropy", "Objective of the attack in adversarial training.", choices=OBJECTIVES, option="adversarial-objective"
+    )
 
 
 class AdversarialTraining:

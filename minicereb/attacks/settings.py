@@ -76,7 +76,7 @@ class Attack:
         choices=GRADIENTS,
         added=True,
     )
-    draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS, added=True)
+    draws: int = setting(32, "Noise samples per gradient estimate; for eot, calls of the model.", **DRAWS, added=True)
     norm: str = setting(
         "linf", "Norm of the change: the largest change of a pixel, or the Euclidean length.", choices=NORMS, added=True
     )

@@ -88,7 +88,7 @@ class CerebellumModel:
     )
     codons: float | None = setting(
         None,
-        "For codons: share of a granule cell's inputs that fire in the pattern that it recognises.",
+        "For codons: share of a granule cell's inputs that fire in the pattern that the cell recognises.",
         at_least=0,
         at_most=1,
         usual="gaussian weights",
@@ -246,7 +246,7 @@ class NoisyModel:
     replications: int = setting(1, "Noise samples per image.", at_least=1)
     last_layer: str = setting(
         "derivative",
-        "How the last layer learns: from loss values too (by its score, or resampled), or by the derivative of the loss.",
+        "How the last layer learns: from loss values (score, resample), or from the derivative of the loss (derivative).",
         choices=LAST_LAYER,
     )
     l2: float = field_of(L2, 0.0)
@@ -266,7 +266,7 @@ class NoisyModel:
     pool: int = setting(
         1, "Side of the squares of units that are pooled after a convolution (cnn).", at_least=1, unit="units", added=True
     )
-    pooling: str = setting("mean", "How the squares are pooled.", choices=POOLING, added=True)
+    pooling: str = setting("mean", "How the units of a square are pooled.", choices=POOLING, added=True)
     placement: str = setting(
         "all",
         "Whether all layers have noise at once, or one layer at a time, each in its own runs.",
@@ -281,7 +281,7 @@ class NoisyModel:
     )
     output_draws: int = setting(
         1,
-        "Draws of the outputs' noise for each run of the hidden layers, which learn from their mean loss (--last-layer score).",
+        "Draws of the outputs' noise for each run; the hidden layers learn from the mean loss over them (--last-layer score).",
         at_least=1,
         added=True,
     )
@@ -294,7 +294,7 @@ class NoisyModel:
     )
     allocation: str = setting(
         "equal",
-        "Whether all images of a batch have the same number of noise samples, or more where the gradient has scattered more.",
+        "Whether all images have the same number of noise samples, or more if their gradient has varied more.",
         choices=ALLOCATIONS,
         added=True,
     )
@@ -410,7 +410,9 @@ class ConvolutionalModel:
         help="Numbers of outputs of the 3x3 convolutions in each stage; a stage ends with pooling.", at_least=1
     )
     hidden: tuple[int, ...] = setting(help="Units of each dense hidden layer.", at_least=1)
-    batch_norm: bool = setting(False, "Whether each convolution is normalised by its batch.", off="no-batch-norm")
+    batch_norm: bool = setting(
+        False, "Whether each convolution is normalised by the statistics of its batch.", off="no-batch-norm"
+    )
     dropout: tuple[float, float] = setting(
         (0.25, 0.5), "Dropout rates, after pooling and after dense layers.", at_least=0, below=1
     )

@@ -75,7 +75,7 @@ class Train:
     )
     schedule: str = setting(
         "constant",
-        "Whether the learning rate is constant, or rises over the first twentieth and falls to 0 along a cosine.",
+        "Whether the learning rate is constant, or rises over the first twentieth of training, then falls to 0 along a cosine.",
         choices=SCHEDULES,
         added=True,
     )

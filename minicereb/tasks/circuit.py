@@ -42,7 +42,7 @@ LEVEL = Setting(
     at_most=0.5,
     expected="a share above 0 and at most 0.5: half the cells are silent without inhibition",
 )
-FORGETTING = Setting("Share of its learned change that a parallel fibre's synapse loses per trial.", at_least=0, below=1)
+FORGETTING = Setting("Share of the learned change that a parallel fibre's synapse loses per trial.", at_least=0, below=1)
 RULE = Setting("Learning rule of the parallel fibres' synapses.", choices=tuple(RULES))
 LESION = Setting("Parts missing from the circuit from the first trial on.", choices=LESIONS, option="lesion")
 # These were chosen once, and are the same for every interval, protocol and lesion.

@@ -32,9 +32,11 @@ TIME: dict[str, Any] = {"above": 0, "multiple_of": BIN, "unit": "ms"}
 class Eyelid:
     """Settings of a session of eyelid conditioning: trials with a stimulus (CS) and a puff of air (US)."""
 
-    interval: int = setting(500, "Time from the beginning of the CS to that of the US", **TIME)
+    interval: int = setting(500, "Time from the beginning of the CS to the beginning of the US", **TIME)
     protocol: str = setting("delay", "Whether the CS lasts until the US or ends before it.", choices=PROTOCOLS)
-    cs: int | None = setting(None, "Duration of the CS", **TIME, usual="to the end of the US; with trace half the interval")
+    cs: int | None = setting(
+        None, "Duration of the CS", **TIME, usual="to the end of the US; with the trace protocol, half the interval"
+    )
     us: int = setting(20, "Duration of the US, which excites the olive", **TIME)
     trial: int = setting(1500, f"Duration of a trial (the CS begins after {ONSET} ms)", **TIME)
     acquisition: int = setting(100, "Number of trials with CS and US.", at_least=1, option="trials")

@@ -31,7 +31,7 @@ class PoleTask:
     inputs_per_cell: int = setting(4, "Number of mossy fibres per granule cell.", at_least=1)
     fibres: int = setting(10, "Number of mossy fibres for each of the four variables.", at_least=2, at_most=1_000_000)
     ltd: bool = setting(False, "Whether the running mean of the granule cells' activity is subtracted.", off="no-ltd")
-    lesion: str = setting("none", "Missing part of the circuit; olive: the teaching signal.", choices=LESIONS)
+    lesion: str = setting("none", "Part of the circuit to remove; the olive provides the teaching signal.", choices=LESIONS)
     cart: CartPole = setting(CartPole(), "The cart and the pole.")
     seconds: float = setting(100.0, "Duration after which a trial counts as a success", unit="s")
     spread: float = setting(

@@ -58,7 +58,7 @@ class EvaluatedModel(Experiment):
     epsilons: tuple[float, ...] = setting(help="Largest changes, ascending.", option="epsilon")
     images: int = setting(help="Number of test images, from the first.", at_least=1, usual="1,000, or all if there are fewer")
     attacks: tuple[str, ...] = setting(STANDARD, "Names of the attacks.")
-    norm: str = setting("linf", "Norm of the change: largest of a pixel, or Euclidean length.", choices=NORMS)
+    norm: str = setting("linf", "Norm of the change: the largest change of a pixel, or the Euclidean length.", choices=NORMS)
     certify: bool = setting(True, "Whether to compute certificates.")
     seed: int = setting(0, "Seed of the random starts and of the noise.", at_least=0)
     answer: str = setting(
@@ -69,7 +69,7 @@ class EvaluatedModel(Experiment):
         "Source of the input gradient; fitting chooses the model itself, a gradient passed through thresholds, or an estimate.",
         choices=("fitting", *GRADIENTS),
     )
-    draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS)
+    draws: int = setting(32, "Noise samples per gradient estimate; for eot, calls of the model.", **DRAWS)
     replications: int = setting(1_000, "Number of noisy runs for the prediction lap.", at_least=2, at_most=2**31 - 1)
     seconds_per_image: float = setting(
         60.0, "Time limit of branch and bound per image.", unit="s", above=0, at_most=1e6, added=True
