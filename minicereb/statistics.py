@@ -49,7 +49,7 @@ def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
     variance : array of float64, any shape
         Sample variance of the draws, with n - 1 in its denominator.
     draws : int
-        n, at least 2.
+        Number n of draws, at least 2.
     tail : float
         Probability of exceeding the bound. Half of this probability goes to Hoeffding's bound and half to the empirical
         Bernstein bound; the smaller bound is used.

@@ -177,7 +177,8 @@ class L2Ball:
     def offsets(self, draws: Draws, *numbers: int) -> Array:
         """Return one uniformly random point of the ball of size 1 around 0 for each image.
 
-        Each point is a Gaussian direction (by the Box-Muller transform) times ``u^{1/inputs}``.
+        Each point is a Gaussian direction (by the Box-Muller transform) times ``u^{1/inputs}``, where u is uniform in [0,
+        1).
         """
         xp, inputs = xp_of(self.x), self.x.shape[1]
         half = (inputs + 1) // 2
@@ -192,7 +193,7 @@ class L2Ball:
         return self.project(self.x + self.epsilon * self.offsets(draws, *numbers))
 
     def corner(self, draws: Draws, *numbers: int) -> Array:
-        """Return one random point for each image that changes every pixel equally, up or down, as far as the box permits."""
+        """Return one random point for each image: every pixel moves equally far, up or down, as far as the box permits."""
         inputs = self.x.shape[1]
         up = (draws.uniform(inputs, *numbers) < 0.5).astype(self.x.dtype)
         return self.project(self.x + (2 * up - 1) * (self.epsilon / inputs**0.5))

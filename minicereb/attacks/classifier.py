@@ -110,5 +110,5 @@ def unguarded(model: Any) -> Any:
 
 
 def _ours(model: Any) -> bool:
-    """Whether a model and all its layers are classes of this project, which never write into their inputs."""
+    """Whether a model and all its layers are of this project's own classes, which never write into their inputs."""
     return type(model).__module__.partition(".")[0] == "minicereb" and all(map(_ours, getattr(model, "layers", ())))

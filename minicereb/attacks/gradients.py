@@ -94,7 +94,7 @@ class MeanGradient(Source):
 
 
 def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
-    """Return the noisy network that a classifier is or averages; :class:`InputError` for any other classifier."""
+    """Return the noisy network of a classifier that is one or averages one; :class:`InputError` for any other classifier."""
     model = unguarded(model)
     network = getattr(model, "network", model)
     if not isinstance(network, NoisyNetwork):

@@ -31,7 +31,7 @@ class Attacked(NamedTuple):
     ids : array of int64, shape (images,)
         Indices of the images.
     x, x_adv : array of float32, shape (images, inputs)
-        Clean and attacked, in [0, 1]. An image that is already misclassified is not changed.
+        Clean and attacked images, with pixels in [0, 1]. An image that is already misclassified is not changed.
     y, clean_predicted, predicted : array of int64, shape (images,)
         Label, and the model's predictions for the clean and the attacked image.
     success : array of bool, shape (images,)
@@ -104,7 +104,7 @@ def attack_images(
         receives copies, see :class:`minicereb.attacks.classifier.Guarded`.
     attack : Attack
     rows : array of uint8 or float, shape (all images, inputs)
-        Float in [0, 1].
+        Images with pixels in [0, 1].
     labels : array of int, shape (all images,) or (all images, 1)
     ids : array of int64
         Indices of the images to attack. Random numbers depend only on these indices and the seed, not on the blocks.

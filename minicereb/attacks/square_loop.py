@@ -60,7 +60,7 @@ def square_loop(
     readout : array, shape (cells, columns)
         The readout W, padded with columns of zeros to a multiple of twelve.
     tall, wide : array of int, shape (queries,)
-        Sides of the window.
+        Height and width of the window at each query.
     shape : array of int
         Height, width and channels of the images.
     fires_above : array of float

@@ -20,12 +20,13 @@ class Benchmark:
     ours : callable
         Function that does the work once.
     floor : callable
-        A lower bound for any implementation (moving the bytes, computing the products), or another measure of the machine.
+        A lower bound for any implementation (the work of moving the bytes or of computing the products), or another
+        measure of the machine's speed.
     floor_name : str
     peers : dict
         Other implementations of the same work, by name.
     repeats : int
-        Calls per turn; the turn's time is divided by this.
+        Number of calls per turn; the turn's time is divided by this number.
     turns : int
         Number of turns.
     peak : callable, optional

@@ -48,7 +48,7 @@ def sigmoid(v: Array, slope: float = 1.0, out: Array | None = None) -> Array:
     ----------
     v : array of float, any shape
     slope : float
-        s, above 0; for large s the response approaches :func:`threshold`.
+        The slope s, above 0; for large s the response approaches :func:`threshold`.
     out : array, optional
         Array to write into; may be `v`.
     """

@@ -31,7 +31,7 @@ def granule(x: Array, projection: Array, rest: Array | float = 0.0) -> Array:
     x : array of float, shape (images, inputs)
         Activity of the mossy fibres.
     projection : array or sparse array, shape (inputs, cells)
-        J, which never learns.
+        The projection J, which never learns.
     rest : array, shape (cells,), or float
         Added to Jᵀx: the drive of a cell whose inputs are all silent, used for codons ``[M-CODON]``.
 
@@ -54,11 +54,11 @@ def ltd_mean(mean: Array, h: Array, decay: float = 0.99) -> Array:
     Parameters
     ----------
     mean : array, shape (cells,)
-        μ before the batch; not modified.
+        The mean activity μ before the batch; not modified.
     h : array, shape (images, cells)
         The batch's responses, whose mean over images is h_t.
     decay : float
-        β, from 0 to less than 1.
+        The decay factor β, from 0 to less than 1.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def purkinje(h: Array, mean: Array, readout: Array) -> Array:
     ----------
     h : array, shape (images, cells)
     mean : array, shape (cells,)
-        μ; during learning, already updated with this batch.
+        The mean activity μ; during learning, it is already updated with this batch.
     readout : array, shape (cells, classes)
         W.
 
@@ -154,7 +154,7 @@ def mossy(x: Array, fires_above: float | None = None) -> Array:
     ----------
     x : array of float, shape (images, inputs)
     fires_above : float, optional
-        θ; without it the fibres are graded and transmit `x` itself.
+        The threshold θ; without a threshold the fibres are graded and transmit `x` itself.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def mossy_bounds(x: Array, epsilon: float, fires_above: float | None = None) -> 
     x : array of float, shape (images, inputs)
         In [0, 1].
     epsilon : float
-        ε, at least 0.
+        The bound ε, at least 0.
     fires_above : float, optional
         θ, of :func:`mossy`.
 

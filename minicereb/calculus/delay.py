@@ -19,9 +19,9 @@ def legendre_system(order: int, window: float) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     order : int
-        q, at least 1.
+        Number q of states, at least 1.
     window : float
-        θ in ms, above 0.
+        Length θ of the window in ms, above 0.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def exact_step(a: np.ndarray, b: np.ndarray, step: float) -> tuple[np.ndarray, n
     ----------
     a, b : array of float64, shapes (order, order) and (order,)
     step : float
-        Δ, in the unit of time of `a`, above 0.
+        The time step Δ, in the unit of time of `a`, above 0.
     """
     require(0 < step < math.inf, "step", step, "a time above 0")
     order = len(b)
@@ -65,10 +65,10 @@ def delay_basis(signal: np.ndarray, order: int, window: float, step: float) -> n
     Parameters
     ----------
     signal : array of float, shape (bins,)
-        u, constant within each bin.
+        The input u, constant within each bin.
     order : int
     window, step : float
-        θ and the width of a bin, in ms.
+        Length θ of the window, and width of a bin, in ms.
 
     Returns
     -------

@@ -116,9 +116,9 @@ def threshold_dimension(inputs: int, per_cell: int, cells: int, level: float) ->
     inputs : int
         N. Each cell receives `per_cell` distinct inputs, and every such set is equally likely.
     per_cell : int
-        K, from 1 to N.
+        Number K of inputs per cell, from 1 to N.
     cells : int
-        M, at least 1.
+        Number M of cells, at least 1.
     level : float
         f, the share of inputs for which a cell fires, above 0 and below 1.
 

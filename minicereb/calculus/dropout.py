@@ -20,7 +20,7 @@ def dropout_mask(like: Array, shape: tuple[int, ...], rate: float, seed: int, *n
     shape : tuple of int
         Shape of the mask.
     rate : float
-        p, from 0 to less than 1.
+        The dropout rate p, from 0 to less than 1.
     seed, *numbers : int
         Address of the draw, for example layer and step.
     """

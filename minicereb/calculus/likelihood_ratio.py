@@ -23,12 +23,12 @@ def noisy_layer(x: Array, weight: Array, bias: Array, noise: Array, activation: 
     ----------
     x : array of float, shape (rows, inputs)
     weight : array, shape (outputs, inputs)
-        θ without the bias.
+        The weights θ without the bias.
     bias : array, shape (outputs,)
     noise : array, shape (rows, outputs)
         r = σe.
     activation : callable
-        φ, for example :func:`minicereb.calculus.activations.threshold`.
+        The activation φ, for example :func:`minicereb.calculus.activations.threshold`.
 
     Returns
     -------
@@ -57,10 +57,10 @@ def signal_gradient(d_next: Array, next_weight: Array, slope: Array) -> Array:
     Parameters
     ----------
     d_next : array of float, shape (rows, outputs of the next layer)
-        δ of the next layer.
+        The derivatives δ of the next layer.
     next_weight : array, shape (outputs of the next layer, outputs)
     slope : array, shape (rows, outputs)
-        φ'(v) of this layer.
+        The slopes φ'(v) of this layer.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
     losses : array of float, shape (rows,)
         The loss L of each replication.
     score : array, shape (rows, outputs)
-        s(r), from :func:`gaussian_score` or another distribution.
+        The scores s(r), from :func:`gaussian_score` or another distribution.
     x : array, shape (rows, inputs)
         Input of the layer; ones for the bias.
 
@@ -115,7 +115,7 @@ def unit_credit(losses: Array, baseline: Array | float, score: Array) -> Array:
     baseline : array, shape (rows,), or float
         The baseline b: any numbers that do not depend on the noise of their own row.
     score : array, shape (rows, ...)
-        s(r) of every unit, in the shape of the layer: an image of responses, or one time step.
+        The score s(r) of every unit, in the shape of the layer: an image of responses, or one time step.
 
     Returns
     -------
@@ -183,7 +183,7 @@ def gaussian_score(noise: Array, scale: float) -> Array:
     noise : array of float, any shape
         r.
     scale : float
-        σ, its standard deviation.
+        The standard deviation σ of the noise.
 
     Returns
     -------

@@ -160,7 +160,8 @@ class StudentT:
     Parameters
     ----------
     degrees : float
-        ν, from 0.5 to 1000. Unit scale is a standard deviation of √(ν/(ν-2)) if ν > 2; for smaller ν there is none.
+        Degrees of freedom ν, from 0.5 to 1000. Unit scale is a standard deviation of √(ν/(ν-2)) if ν > 2; for smaller ν
+        there is none.
     """
 
     degrees: float = 3.0

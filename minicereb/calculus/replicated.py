@@ -140,7 +140,7 @@ def error_probability(outputs: Array, labels: Array, law: Law, scale: Array, nod
     scale : array, shape (1,)
         σ.
     nodes : array, shape (nodes, images, replications)
-        t, in this shape or in one that can be broadcast to it.
+        The nodes t, in this shape or in one that can be broadcast to it.
     weights : array, shape (nodes,), optional
         Quadrature weights; by default all nodes weigh the same.
 

@@ -35,7 +35,7 @@ class Chain:
     weights : tuple of array of float64, shape (outputs, inputs)
         NumPy arrays, or SciPy's sparse ones.
     biases, errors : tuple of array of float64, shape (outputs,)
-        b, and how much the signal that the model computes may differ from the exact one ``[M-ROUND]``.
+        The bias b, and how much the signal that the model computes may differ from the exact one ``[M-ROUND]``.
     low, high : array of float64, shape (inputs,)
         The box.
     least, most : array of float64, shape (hidden units,)

@@ -31,7 +31,7 @@ class Scaled:
     Parameters
     ----------
     scale, bias, bias_size : array of float64, shape (channels,)
-        a, b, and a bound on the sum of the absolute values that the model adds up to obtain b.
+        The factors a, the offsets b, and a bound on the sum of the absolute values that the model adds up to obtain b.
     """
 
     scale: Array

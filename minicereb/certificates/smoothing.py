@@ -94,7 +94,7 @@ def smoothing_certificate(
         :func:`minicereb.certificates.certify.certify`.
     norm : {"linf", "l2"}
     replications : int
-        Draws for each image, at least 2.
+        Number of draws for each image, at least 2.
     seed : int
     predictor : {"probabilities", "votes"}
         Whether to certify the class of largest mean probability (LAP) or the most frequent class. Both classes refer to all

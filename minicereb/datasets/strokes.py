@@ -286,8 +286,8 @@ def _spline(visits: list[int], points: int, per_span: int) -> np.ndarray:
 def _distance_to_pieces(starts: np.ndarray, ends: np.ndarray, size: int) -> np.ndarray:
     """Distance from every pixel's centre to the nearest piece, float32 (images, size, size).
 
-    `starts` and `ends` are (pieces, images, 2). In a piece's own frame the distance has two parts: across it, and beyond
-    its ends.
+    `starts` and `ends` are (pieces, images, 2). The distance from a piece has two parts: one across the piece, and one
+    along it, beyond its ends.
     """
     centres = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
     nearest = np.full((starts.shape[1], size, size), np.inf, dtype=np.float32)

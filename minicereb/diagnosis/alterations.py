@@ -1,7 +1,8 @@
 """Ways to turn a right answer into a wrong one, by changing the answer itself, an argument, or an intermediate result.
 
 A change is applied to the right answer, to detect a superfluous operation, or to the student's answer, to detect a missing one:
-an answer that clipping makes right lacks the clipping. A change that is undefined for some array may raise or give NaN.
+an answer that clipping makes right lacks the clipping. A change that is undefined for some array may raise an exception
+or give NaN.
 """
 
 from __future__ import annotations

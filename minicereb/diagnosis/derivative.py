@@ -166,7 +166,7 @@ def _names(forward: Callable[..., Any], count: int) -> list[str]:
 
 
 def _sizes(arrays: dict[str, Any]) -> dict[str, int]:
-    """Return every axis length by which a mean could divide, by its description."""
+    """Return every axis length that a mean could divide by, with its description as key."""
     sizes: dict[str, int] = {}
     for name, shape in {name: value.shape for name, value in arrays.items() if isinstance(value, np.ndarray)}.items():
         known = {f"the length of {name}'s axis {axis}": length for axis, length in enumerate(shape)}

@@ -201,8 +201,8 @@ class Measurement(NamedTuple):
 class Experiment:
     """A frozen dataclass of settings that knows how to run.
 
-    A kind of experiment is a subclass under :func:`~minicereb.experiments.identity.config_kind`, in a separate module in
-    ``minicereb/experiments/kinds``. A subclass must define :meth:`run`; everything else has a default.
+    A kind of experiment is a subclass decorated with :func:`~minicereb.experiments.identity.config_kind`, in a separate
+    module in ``minicereb/experiments/kinds``. A subclass must define :meth:`run`; everything else has a default.
     """
 
     record_shape: ClassVar[Any] = dict[str, Any]  # the shape of its records, see minicereb.documents

@@ -141,7 +141,7 @@ class Drawing:
 
 
 def marked(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return an image, grey and dimmed, whose pixels with a weight are coloured: orange where it is above 0, blue below.
+    """Return an image, grey and dimmed, whose pixels with a weight are coloured: orange if the weight is above 0, else blue.
 
     Parameters
     ----------

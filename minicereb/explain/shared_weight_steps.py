@@ -70,7 +70,7 @@ class SharedWeight(NamedTuple):
         return np.arange(self.cell, layer.units, len(layer.bias), dtype=np.int64)
 
     def inputs(self, layer: NoisyLayer, signals: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return what the weight is multiplied with in each of its units, in one run."""
+        """Return the number that the weight is multiplied by in each of its units, in one run."""
         if isinstance(layer, NoisyConvolution):
             (down, across), s, (_, i, j, channel) = layer.positions, layer.stride, self.entry
             image = x.reshape(layer.image)[:, :, channel]

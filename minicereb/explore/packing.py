@@ -18,7 +18,7 @@ def rounded(values: np.ndarray, kind: str) -> tuple[np.ndarray, float]:
     Parameters
     ----------
     values : array of float
-        Numbers to round, at least 0 for ``"uint8"``.
+        The numbers to round; for ``"uint8"`` they must be at least 0.
     kind : {"uint8", "int8", "int16"}
 
     Returns

@@ -1,4 +1,4 @@
-"""The models of this project as classifiers of scikit-learn: ``fit``, ``partial_fit``, ``predict`` and parameters.
+"""The models of this project as scikit-learn classifiers: ``fit``, ``partial_fit``, ``predict`` and parameters.
 
 These classifiers learn by the same code as ``minicereb train``: the same data, settings and seed give a model with the same bits.
 """

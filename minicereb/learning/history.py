@@ -20,7 +20,8 @@ class History(NamedTuple):
     Attributes
     ----------
     baseline : array, shape (images,), or None
-        b, which is subtracted from the loss ``[M-LEARNED]``; None for a baseline from the replications themselves.
+        The baseline b, which is subtracted from the loss ``[M-LEARNED]``; None for a baseline from the replications
+        themselves.
     weights : array, shape (images,), or None
         Factors of the images' gradients ``[M-NEYMAN]``; None if every factor is 1.
     """

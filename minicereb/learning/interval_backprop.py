@@ -25,7 +25,7 @@ class IntervalBackpropagation(Backpropagation):
     optimizer, batch_size, l2, l1, loss
         As for :class:`~minicereb.learning.backprop.Backpropagation`.
     epsilon : float
-        ε in L∞, at least 0; it grows linearly from 0 over the first half of the updates.
+        The bound ε in L∞, at least 0, which grows linearly from 0 over the first half of the updates.
     pessimism : float
         λ, from 0 to 1: the weight of the worst outputs in the loss.
     total_steps : int

@@ -32,7 +32,7 @@ def least_squares_readout(
     batches : iterator of (x, labels)
         Each image once, as a row of floats, and its label.
     ridge : float
-        λ, at least 0, in ``(ZᵀZ/n + λ s I) W = ZᵀY/n``, where s is the mean of the diagonal of ZᵀZ/n.
+        The ridge penalty λ, at least 0, in ``(ZᵀZ/n + λ s I) W = ZᵀY/n``, where s is the mean of the diagonal of ZᵀZ/n.
     centre : bool
         For LTD: whether to subtract each cell's mean over all images and store it as ``ltd_mean``.
 

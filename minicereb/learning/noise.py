@@ -40,7 +40,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Independent:
-    """Independent noise; every replication is a group."""
+    """Independent noise; every replication is a group of its own."""
 
     def least(self, baseline: bool) -> int:
         """Return the smallest number of replications, with or without a baseline from other replications."""
@@ -175,7 +175,7 @@ def scrambled_sobol(dimensions: int, points: int, rng: np.random.Generator) -> n
     dimensions : int
         At most 21,201.
     points : int
-        A power of two.
+        Number of points, a power of two.
     rng : numpy.random.Generator
 
     Returns

@@ -136,7 +136,7 @@ class RunsOfLayer(NamedTuple):
 
         `places` are the indices of the responses, (runs, changes). The function takes the size of each change, for one or
         several alternatives: (runs, alternatives · changes). The function returns the losses in the same shape. The later
-        layers run image by image in rows, some runs at a time, which stay in the cache.
+        layers are computed image by image, for as many runs at a time as stay in the cache.
         """
         layers, trace, nodes, xp = self.network.layers, self.runs.trace, self.runs.nodes, xp_of(places)
         shape, final = self.signals.shape[1:], len(layers) - 1

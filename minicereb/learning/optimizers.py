@@ -32,9 +32,9 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
     learning_rate : float
         η: the learning rate or, with `total_steps`, its peak.
     total_steps : int or None
-        T: ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)``, and 0 after T steps ``[M-COSINE]``; None: η at every step. The
-        rate rises over the first twentieth of the steps, because large steps do lasting harm before the optimiser knows the
-        size of the gradients: a network with 0-1 loss may never predict some class again.
+        Number T of steps: ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)``, and 0 after T steps ``[M-COSINE]``; None:
+        η at every step. The rate rises over the first twentieth of the steps, because large steps do lasting harm before
+        the optimiser knows the size of the gradients: a network with 0-1 loss may never predict some class again.
     """
     if total_steps is None:
         return learning_rate

@@ -58,7 +58,7 @@ class DeltaRule:
     batch_size : int
         Number of images that a step averages over.
     ltd_decay : float or None
-        β of ``[C-LTD]``; None leaves ``ltd_mean`` unchanged.
+        The decay factor β of ``[C-LTD]``; None leaves ``ltd_mean`` unchanged.
     error : callable
         ``error(outputs, labels) -> (loss, error)``: the signal that the climbing fibres carry, by default
         :func:`minicereb.calculus.losses.squared_error`. Labels are of any kind that this function accepts, one per row.

@@ -65,13 +65,13 @@ class Position:
     epoch : int
         The current epoch, from 0; equal to ``epochs`` when training is complete.
     seen : int
-        Training images learned in this epoch.
+        Number of training images from which this epoch has learned so far.
     loss_sum : float
         Sum of these images' losses, each measured before its update.
     correct : int
         Number of these images that were classified correctly before their update.
     steps : int
-        Updates since the start.
+        Number of updates since the start of training.
     best_epoch : int
         Epoch (from 1) with the best accuracy so far on the selection images; 0 before the first.
     best_accuracy : float
@@ -168,7 +168,7 @@ def train(
         The learner, whose arrays are changed in place.
     split : Split
     epochs : int
-        Passes over the training images.
+        Number of passes over the training images.
     seed : int
         Seed of the order in each epoch and of the augmentation.
     position : Position

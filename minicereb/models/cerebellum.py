@@ -53,7 +53,7 @@ class CerebellarNetwork:
     readout : array, shape (cells, classes)
         W, the synapses from parallel fibres to Purkinje cells, which are the only ones that learn.
     fires_above : float, optional
-        θ of ``[M-FIBRES]``, for mossy fibres that fire or are silent; by default they are graded.
+        The threshold θ of ``[M-FIBRES]``, for mossy fibres that fire or are silent; by default they are graded.
     """
 
     wiring: Wiring

@@ -1,7 +1,7 @@
 """Layers of convolutional networks, and the untrained network: stages of 3×3 convolutions with pooling, then dense layers.
 
-Arrays between layers are (batch, height, width, channels). :class:`Images` makes them from rows of pixels, and :class:`Flat`
-turns them into rows.
+Arrays between layers have the shape (batch, height, width, channels). :class:`Images` makes them from rows of pixels, and
+:class:`Flat` turns them into rows.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def normal_thresholds(wiring: Wiring, level: float) -> Array:
     wiring : Wiring
         A wiring in which no cell has the same input twice.
     level : float
-        f, above 0 and below 1.
+        The coding level f, above 0 and below 1.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def drawn_thresholds(wiring: Wiring, x: Array, level: float) -> Array:
     x : array of float, shape (images, inputs)
         Images other than those studied, so that an image's activity does not depend on the other images.
     level : float
-        f, above 0 and below 1.
+        The coding level f, above 0 and below 1.
 
     Returns
     -------

@@ -21,13 +21,14 @@ class FirstLayer:
     Parameters
     ----------
     wiring : Wiring
-        J, and r as its drive at rest.
+        The projection J, and r as its drive at rest.
     readout, offset : array, shapes (cells, classes) and (classes,), optional
-        W and b, if the outputs are ``max(v, 0) W + b``.
+        The weights W and the bias b, if the outputs are ``max(v, 0) W + b``.
     after : layer, optional
         The layer that maps v to the outputs, if they have another form.
     fires_above : float, optional
-        θ, if a is :func:`~minicereb.calculus.cerebellum.mossy` with a threshold; by default a is the identity.
+        The threshold θ, if a is :func:`~minicereb.calculus.cerebellum.mossy` with a threshold; by default a is the
+        identity.
     """
 
     wiring: Wiring

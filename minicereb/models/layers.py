@@ -1,4 +1,4 @@
-"""Layers: frozen dataclasses of arrays whose methods are one-line calls into the calculus.
+"""Layers: frozen dataclasses of arrays whose methods call the functions of :mod:`minicereb.calculus`.
 
 A layer has ``forward(x) -> (output, cache)`` and ``input_gradient(d_output, cache)``; a layer that learns by backpropagation also
 has ``parameters`` and ``weight_gradient``, dictionaries with the same keys. Layers of convolutional networks are in

@@ -26,15 +26,15 @@ class Trace(NamedTuple):
     Attributes
     ----------
     inputs : list of array, shape (inputs, images, replications)
-        x, with one replication in the first layer, because all replications share the image.
+        The inputs x, with one replication in the first layer, because all replications share the image.
     drives : list of array, shape (outputs, images, replications)
-        u = θᵀ[1; x], the signal without its noise, with one replication in the first layer.
+        The drives u = θᵀ[1; x], which are the signals without their noise, with one replication in the first layer.
     signals : list of array, shape (outputs, images, replications)
-        v = u + σe.
+        The signals v = u + σe.
     responses : list of array, same shape
-        φ(v): the last one holds the network's outputs.
+        The responses φ(v); the last array holds the network's outputs.
     noise : list of array or None
-        e, of unit scale.
+        The noise e, of unit scale.
     """
 
     inputs: list[Array]
@@ -56,15 +56,15 @@ class NoisyLayer:
     Parameters
     ----------
     weight : array, shape (outputs, inputs)
-        θ without its first row.
+        The weights: θ without its first row.
     bias : array, shape (outputs,)
-        The first row of θ.
+        The biases: the first row of θ.
     scale : array, shape (1,)
-        σ, the scale of the noise r = σe.
+        The scale σ of the noise r = σe.
     law : Law or None
-        Distribution of e; None without noise.
+        Distribution of the noise e; None without noise.
     activation : Activation or None
-        φ; None for the identity.
+        The activation φ; None for the identity.
     """
 
     weight: Array
@@ -399,7 +399,7 @@ def initial_noisy(
     law : Law or None
         Distribution of the noise; None for a network without noise, which learns by backpropagation.
     scales : tuple of float
-        σ of each layer, outputs included, above 0; or one value for all. Ignored without noise.
+        Noise scale σ of each layer, including the outputs, above 0; or one value for all. Ignored without noise.
     output_noise, output_activation : bool
         Whether the outputs have noise, and whether they have an activation.
     """

@@ -56,7 +56,7 @@ class NoisyConvolution(NoisyLayer):
 
     @property
     def positions(self) -> tuple[int, int]:
-        """Rows and columns of units."""
+        """Number of rows and of columns of units."""
         return Window(self.weight.shape[1], self.weight.shape[2], self.stride).positions(*self.image[:2])
 
     @property
@@ -159,7 +159,7 @@ class NoisyConvolution(NoisyLayer):
         Parameters
         ----------
         h : array, shape (units, ...)
-            φ(v) of every run.
+            The responses φ(v) of every run.
         units : array of int, shape (runs, changes)
             Which unit.
         responses : array, same shape

@@ -42,7 +42,7 @@ class NoisyTime(NoisyLayer):
     scale, law, activation
         As for :class:`~minicereb.models.noisy.NoisyLayer`.
     recurrent : array, shape (neurons, neurons), or None
-        R; None for neurons that are not connected to each other.
+        The recurrent weights R; None for neurons that are not connected to each other.
     steps : int
         T.
     whole : bool
@@ -74,7 +74,7 @@ class NoisyTime(NoisyLayer):
         return len(self.bias) * self.steps
 
     def in_steps(self, array: Array) -> Array:
-        """View (units, ...) as (steps, neurons, ...)."""
+        """View an array (units, ...) as (steps, neurons, ...)."""
         return array.reshape(self.steps, len(self.bias), *array.shape[1:])
 
     def currents(self, x: Array) -> Array:
@@ -119,7 +119,7 @@ class NoisyTime(NoisyLayer):
         ----------
         x : array, shape (inputs, images, replications)
         responses : array, shape (units, images, replications)
-            h of every step.
+            The responses h of every step.
 
         Returns
         -------
@@ -210,7 +210,7 @@ class NoisyTime(NoisyLayer):
         return {"recurrent": products.sum(axis=0)}
 
     def _by_step(self, d_m: Array) -> Array:
-        """View (rows, units) as one row for each input that a step shows."""
+        """View an array (rows, units) as one row for each input that a step shows."""
         each = d_m.reshape(len(d_m), self.steps, -1)
         return each.sum(axis=1) if self.whole else each.reshape(-1, len(self.bias))
 
@@ -336,11 +336,11 @@ def initial_noisy_in_time(
     steps : int
         Time steps, if the whole image is shown.
     leak : float
-        λ of spiking neurons.
+        The leak λ of spiking neurons.
     activation : Activation
     law : Law or None
     scales : tuple of float
-        σ of the layer and of the outputs, or one value for both.
+        Noise scale σ of the layer and of the outputs, or one value for both.
     output_noise, output_activation : bool
         As for :func:`~minicereb.models.noisy.initial_noisy`.
 

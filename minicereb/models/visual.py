@@ -31,7 +31,7 @@ class VisualCerebellum(Sequential):
 
     @property
     def wiring(self) -> Wiring:
-        """J of the cerebellum."""
+        """The projection J of the cerebellum."""
         return self.cerebellum.wiring
 
 

@@ -204,11 +204,11 @@ def draw_wiring(
         ``full``: every cell receives all d inputs. ``random``: k distinct inputs, every set of k equally likely.
         ``local``: k neighbouring inputs, every position equally likely.
     cells : int
-        m, at least 1.
+        Number m of granule cells, at least 1.
     image_shape : tuple of int
         (height, width), (height, width, channels) or (inputs,); d is their product.
     inputs_per_cell : int or None
-        k, from 1 to d; ignored by ``full``.
+        Number k of inputs per cell, from 1 to d; ignored by ``full``.
     seed : int
         Equal settings and seeds give equal wirings.
     replacement : bool

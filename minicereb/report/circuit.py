@@ -50,7 +50,7 @@ def circuit(
     cells : int or None
         Number of granule cells; None for the letter m.
     inputs_per_cell : int or None
-        Inputs of each granule cell, k; None for full wiring.
+        Number k of inputs of each granule cell; None for full wiring.
     theme : {"auto", "light", "dark"}
         Colours that follow the reader's system, or for a light or a dark page.
 

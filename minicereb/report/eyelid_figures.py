@@ -32,9 +32,9 @@ def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: f
     granule : array of float, shape (cells, bins)
         Activity. Of the cells that prefer a time before the US, at most 200 are drawn, evenly spaced in order of preferred time.
     cs : tuple of float
-        Onset and end of the CS in ms.
+        Onset and end of the conditioned stimulus (CS) in ms.
     us : float
-        Onset of the US in ms.
+        Onset of the unconditioned stimulus (US) in ms.
     """
     preferred = preferred_times(time, granule)
     order = np.argsort(preferred, kind="stable")[: int((preferred <= us).sum())]

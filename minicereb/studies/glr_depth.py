@@ -110,7 +110,7 @@ def table(results: Results) -> Blocks:
 
 
 def _to_target(found: Results, of: Callable[[Record], float]) -> str:
-    """Write the mean over the seeds, marked if a run ended without the target."""
+    """Write the mean over the seeds, with a mark if a run ended before it reached the target."""
     records = found.where(TimeToAccuracy).records
     reached = all(record["reached"] for record in records)
     return ("" if reached else "> ") + number(float(np.mean([of(record) for record in records])))

@@ -63,13 +63,13 @@ class CircuitSignals(NamedTuple):
     Attributes
     ----------
     purkinje : array
-        P, 1 at rest.
+        The Purkinje cells' output P, which is 1 at rest.
     nuclei : array
-        N, 0 at rest.
+        The nuclear activity N, which is 0 at rest.
     climbing_fibre : array
-        e: 0 is spontaneous activity, 1 is the response to the US.
+        The climbing fibre's signal e: 0 is spontaneous activity, 1 is the response to the US.
     nuclear_synapses : float
-        v at the beginning of the trial.
+        The strength v of the nuclear synapses at the beginning of the trial.
     """
 
     purkinje: np.ndarray
@@ -128,7 +128,7 @@ class Circuit:
     states : array of float, shape (bins, fibres)
         Activity of the mossy fibres over a trial.
     stimulus : array of float, shape (bins,)
-        c, the direct drive of the nuclei by mossy fibres, 0 or 1.
+        The direct drive c of the nuclei by mossy fibres, 0 or 1.
     span : slice
         Bins over which the granule cells' activity is normalised.
     level, forgetting : float
@@ -194,7 +194,7 @@ class Circuit:
         Parameters
         ----------
         unconditioned : array of float32, shape (bins,)
-            u, 1 while the US excites the olive, otherwise 0.
+            The signal u, which is 1 while the US excites the olive, and otherwise 0.
         number : int
             Index of the trial; only the shuffling of time courses depends on it.
         """

@@ -80,9 +80,9 @@ class Microzones:
     Attributes
     ----------
     readout : array of float32, shape (2, cells)
-        W of ``[C2]``, a row for each zone; 0 at first, so that the cart is not pushed.
+        The weights W of ``[C2]``, a row for each zone; they are 0 at first, so that the cart is not pushed.
     ltd_mean : array of float32, shape (cells,)
-        μ; stays 0 without LTD.
+        The mean activity μ, which stays 0 without LTD.
     gain : float
         1 over the squared length of the granule layer's response to the state at rest. A weight change of ``η · gain · z``
         changes the output by η in any state with a response of that length, for any number of cells.
