@@ -292,8 +292,8 @@ def add_sparse_transpose_product(weights: Array, inputs: Array, d_v: Array, out:
 def add_rows(starts: np.ndarray, columns: np.ndarray, weights: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
     """Add the product of a CSR matrix (row starts, columns, weights) and the matrix `rows` to `out`, on the host.
 
-    Each row of `out` receives a weighted sum of rows of `rows`, selected by its columns and added in order. Indices are not
-    checked.
+    Each row of `out` receives a weighted sum of rows of `rows`: the columns of the CSR matrix's row select them, and they
+    are added in order. Indices are not checked.
     """
     _check_written(out, weights, rows)
     if csr_matvecs is None:

@@ -68,7 +68,7 @@ _PARTS: list[Loop] = []
 
 
 def part_of_loop(function: Loop) -> Loop:
-    """Let compiled loops call `function`; in Python it stays as it is."""
+    """Allow compiled loops to call `function`; for calls from Python the function is unchanged."""
     _PARTS.append(function)
     return function
 
@@ -161,7 +161,7 @@ def where_positive(condition: Array, vector: Array) -> Array:
 
 
 def add_product(total: Array, number: Any, vector: Array) -> Array:
-    """Return ``total + number * vector``; compiled, it is rounded only once if the processor has such an instruction."""
+    """Return ``total + number * vector``; compiled, the result is rounded only once if the processor has fused multiply-add."""
     return total + number * vector
 
 

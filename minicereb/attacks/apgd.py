@@ -72,7 +72,7 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 
 def _moved(ball: Ball, gradient: Array, step: Array, here: Array, before: Array, a: float) -> Array:
-    """Return the next point: ``a z + (2 - 2a) x_k - (1 - a) x_{k-1}``, projected; ``z`` is a step along the gradient."""
+    """Return the next point, ``a z + (2 - 2a) x_k - (1 - a) x_{k-1}`` after projection; ``z`` is a step along the gradient."""
     xp = xp_of(here)
     ahead = xp.empty_like(here)
 

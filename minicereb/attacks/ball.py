@@ -16,11 +16,11 @@ SCALE_ROUNDING = 2.0**-22  # relative error of a change that was scaled to lengt
 
 
 def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
-    """Return the largest exact distance of a point that float32 arithmetic places within ε of an image.
+    """Return the largest exact distance from an image of a point whose distance is at most ε in float32 arithmetic.
 
     This distance is ε + 1e-6 max(1, ε) in both norms, with one exception. In L2 the roundings of n pixels (`inputs`), each at
-    most 2⁻²⁵, may add up to a length of √n 2⁻²⁵. If √n 2⁻²⁵ + 2⁻²² ε is larger than 1e-6 max(1, ε), the former is the
-    tolerance; for ε up to 1, this needs about 1,100 pixels.
+    most 2⁻²⁵, may add up to a length of √n 2⁻²⁵. If √n 2⁻²⁵ + 2⁻²² ε is larger than 1e-6 max(1, ε), it is added to ε
+    instead; for ε up to 1, this needs about 1,100 pixels.
     """
     tolerance = ROUNDING * max(1.0, epsilon)
     if norm == "l2":
@@ -71,7 +71,7 @@ class LinfBall:
     Parameters
     ----------
     x : array, shape (images, inputs)
-        Centres, in [0, 1].
+        Centres of the balls, with pixels in [0, 1].
     epsilon : float
     low, high : array, shape (images, inputs)
         Smallest and largest allowed value of each pixel.
@@ -94,7 +94,7 @@ class LinfBall:
         return xp.minimum(xp.maximum(z, self.low, out=out), self.high, out=out)  # faster than clip between arrays
 
     def within(self, z: Array, sizes: Array, out: Array | None = None) -> Array:
-        """Do the same as :meth:`project` for balls of these sizes, shape (images,), around the same images."""
+        """Do the same as :meth:`project` for balls of the given `sizes`, shape (images,), around the same images."""
         xp, sizes = xp_of(z), sizes[:, None]
         z = xp.minimum(xp.maximum(z, self.x - sizes, out=out), self.x + sizes, out=out)
         return xp.clip(z, 0, 1, out=out)
@@ -104,7 +104,7 @@ class LinfBall:
         return xp_of(gradient).sign(gradient, out=out)
 
     def steepness(self, gradient: Array) -> Array:
-        """Return how much a linear function rises along :meth:`ascent`: array of float64, shape (images,)."""
+        """Return how much a linear function rises per unit distance along :meth:`ascent`: array of float64, shape (images,)."""
         xp = xp_of(gradient)
         return xp.abs(gradient).sum(axis=1, dtype=xp.float64)
 
@@ -124,11 +124,11 @@ class LinfBall:
         return 2 * draws.uniform(self.x.shape[1], *numbers).astype(self.x.dtype) - 1
 
     def inside(self, draws: Draws, *numbers: int) -> Array:
-        """Return one uniformly random point for each image that lies in both its ball and the box."""
+        """For each image, return one uniformly random point that lies in both the image's ball and the box."""
         return self.low + draws.uniform(self.x.shape[1], *numbers).astype(self.x.dtype) * (self.high - self.low)
 
     def corner(self, draws: Draws, *numbers: int) -> Array:
-        """Return one random corner of the intersection of ball and box for each image."""
+        """For each image, return one random corner of the intersection of its ball and the box."""
         return xp_of(self.x).where(draws.uniform(self.x.shape[1], *numbers) < 0.5, self.low, self.high)
 
 
@@ -150,7 +150,7 @@ class L2Ball:
         return self.within(z, self.epsilon, out)
 
     def within(self, z: Array, sizes: Array | float, out: Array | None = None) -> Array:
-        """Do the same as :meth:`project` for balls of these sizes, shape (images,), around the same images."""
+        """Do the same as :meth:`project` for balls of the given `sizes`, shape (images,), around the same images."""
         xp = xp_of(z)
         move = xp.subtract(z, self.x, out=out)
         move *= xp.minimum(sizes / xp.maximum(row_norms(move), TINY), move.dtype.type(1))[:, None]
@@ -162,7 +162,7 @@ class L2Ball:
         return unit_rows(gradient, out)
 
     def steepness(self, gradient: Array) -> Array:
-        """Return how much a linear function rises along :meth:`ascent`: array of float64, shape (images,)."""
+        """Return how much a linear function rises per unit distance along :meth:`ascent`: array of float64, shape (images,)."""
         xp = xp_of(gradient)
         return xp.sqrt(xp.einsum("ij,ij->i", gradient, gradient, dtype=xp.float64))
 

@@ -33,8 +33,8 @@ class Guarded:
     def forward(self, x: Array) -> tuple[Array, Any]:
         """Return outputs, array of shape (images, classes), and a cache for :meth:`input_gradient`.
 
-        Outputs are float32 if that represents the classifier's dtype exactly (float16, float32, integers of up to 16 bits),
-        otherwise float64.
+        Outputs are float32 if float32 represents the classifier's dtype exactly (float16, float32, integers of up to 16
+        bits), otherwise float64.
 
         Raises
         ------

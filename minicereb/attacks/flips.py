@@ -45,13 +45,13 @@ class Flippable(NamedTuple):
         return Flippable(self.fires[images], self.to[images], self.price[images], self.budget)
 
     def affordable(self, flipped: Array) -> Array:
-        """Return the flips (array of bool) that the budget allows if they are made in order."""
+        """Return the flips (array of bool) that the budget allows if the flips are made in order."""
         xp = xp_of(flipped)
         return flipped & (xp.where(flipped, self.price, 0.0).cumsum(axis=1) <= self.budget)
 
 
 def flippable(ball: Ball, fires_above: float) -> Flippable:
-    """Return the possible flips within a ball, whose limits are rounded to float32 as for every attack."""
+    """Return the possible flips within a ball; as for every attack, the ball's limits are rounded to float32."""
     xp, kind = xp_of(ball.x), np.dtype(ball.x.dtype).type
     silent = kind(fires_above)
     fires = ball.x > silent

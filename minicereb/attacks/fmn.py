@@ -1,4 +1,4 @@
-"""FMN ``[M-FMN]``: the nearest misclassified image, by steps along the gradient in a ball that shrinks and grows."""
+"""FMN ``[M-FMN]``: search for the nearest misclassified image, by steps along the gradient in a ball that shrinks and grows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _falling(first: float, last: float, share: float) -> float:
 
 
 def _distance_to(ball: Ball, gradient: Array, missing: Array) -> Array:
-    """Return the distance at which a linear function with this gradient has risen by `missing`, at most the box's diameter."""
+    """Return how far to go for a linear function with this gradient to rise by `missing`; at most the diameter of the box."""
     xp = xp_of(gradient)
     steepness = ball.steepness(gradient)
     way = xp.maximum(missing, 0).astype(xp.float64) / xp.where(steepness > 0, steepness, 1.0)

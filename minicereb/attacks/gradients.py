@@ -86,7 +86,7 @@ class MeanGradient(Source):
         return self.evaluate(model, objective, x, labels), network.layers[0].input_gradient(xp.concatenate(credits))
 
     def _bytes_per_image(self, network: NoisyNetwork, itemsize: int) -> int:
-        """Return the bytes of four numbers per draw and neuron, or per draw and pair of neurons in two different layers."""
+        """Return the bytes of four numbers per draw for each neuron and, if needed, for each pair of neurons in two layers."""
         widths, numbers = network.widths, sum(network.widths)
         if self.estimator.columns_per_sample > 1:
             numbers += max((one * later for number, one in enumerate(widths) for later in widths[number + 1 :]), default=0)
@@ -94,7 +94,7 @@ class MeanGradient(Source):
 
 
 def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
-    """Return the noisy network of a classifier that is one or averages one; :class:`InputError` for any other classifier."""
+    """Return a classifier's noisy network: itself, or the network that it averages; :class:`InputError` if there is none."""
     model = unguarded(model)
     network = getattr(model, "network", model)
     if not isinstance(network, NoisyNetwork):
@@ -139,8 +139,8 @@ def _total(rows: Iterable[tuple[Array, ...]]) -> list[Array]:
 class PassedBack(Source):
     """Gradient of a noisy network at fixed noise, passed back through every activation by :func:`mean_slope`.
 
-    This gradient serves networks with thresholds or other activations that have no derivative. The gradient is biased, since
-    the slope of a mean response is not the slope of the mean objective.
+    This gradient is meant for networks with thresholds or other activations that have no derivative. The gradient is
+    biased, since the slope of a mean response is not the slope of the mean objective.
 
     Parameters
     ----------
@@ -191,8 +191,8 @@ def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
 def binary_stage(model: Any) -> tuple[float, Any] | None:
     """Return the θ of a binary first stage ``[M-FIBRES]`` and the classifier of its fibres, or None.
 
-    A model, or its first layer, has a binary first stage if it has the attributes ``fires_above``, the θ, and ``of_fibres``, the
-    classifier of the fibres' activity.
+    A binary first stage is recognised by two attributes of the model or of its first layer: ``fires_above``, which is θ,
+    and ``of_fibres``, the classifier of the fibres' activity.
     """
     model = unguarded(model)
     first, *others = model.layers if isinstance(model, Sequential) else (model,)
@@ -257,9 +257,9 @@ def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
 
 
 def fitting_estimator(network: NoisyNetwork) -> str:
-    """Return the estimator that gives the gradient of the mean over noise with little variance.
+    """Return the name of an estimator that has little variance for the gradient of the mean over noise.
 
-    This is ``backprop`` if all activations are smooth; otherwise an estimator that changes one neuron at a time.
+    It is ``backprop`` if all activations are smooth, and otherwise an estimator that changes one neuron at a time.
     Recurrent neurons cannot be changed one at a time: their estimator is ``surrogate``, which is biased, for thresholds,
     and ``antithetic`` for other activations.
     """

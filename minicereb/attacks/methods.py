@@ -36,8 +36,8 @@ class Method:
     Parameters
     ----------
     search : callable
-        ``search(landscape, ball, ...)``, a generator as in :mod:`minicereb.attacks.search`. The third argument of ``search``
-        depends on `begins`; the `settings` follow by name.
+        ``search(landscape, ball, ...)``, a generator as in :mod:`minicereb.attacks.search`. The third argument of
+        ``search`` depends on `begins`; the settings named in `settings` are keyword arguments.
     begins : {"image", "ball", "nearby", "draws"}
         Where the search begins. ``"image"``: at the clean image, without a third argument. ``"ball"``: at a uniformly random
         point of the ball, given as an array, or at the clean image if ``random_start`` is off. ``"nearby"``: at the clean image

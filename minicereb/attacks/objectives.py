@@ -37,7 +37,7 @@ TARGET_BITS = 32
 
 
 def towards(objective: TargetedObjective) -> Objective:
-    """Turn a targeted objective into a function of outputs and :func:`pairs`, which code can repeat as it repeats labels."""
+    """Turn a targeted objective into a function of outputs and the array that :func:`pairs` makes of labels and targets."""
 
     def objective_of_pairs(outputs: Array, both: Array) -> tuple[Array, Array]:
         return objective(outputs, both & ((1 << TARGET_BITS) - 1), both >> TARGET_BITS)

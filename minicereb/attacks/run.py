@@ -100,8 +100,8 @@ def attack_images(
     Parameters
     ----------
     model : classifier
-        Anything with ``forward``, and with ``input_gradient`` unless the attack follows no gradient. A user's own classifier
-        receives copies, see :class:`minicereb.attacks.classifier.Guarded`.
+        Anything with ``forward``, and with ``input_gradient`` unless the attack follows no gradient. A user's own
+        classifier receives copies (see :class:`minicereb.attacks.classifier.Guarded`).
     attack : Attack
     rows : array of uint8 or float, shape (all images, inputs)
         Images with pixels in [0, 1].
@@ -195,7 +195,7 @@ def trace(
 
 
 def _first_search(block: _Block) -> CheckedSearch:
-    """Begin the first search of an attack; with targets, it goes towards the likeliest wrong class."""
+    """Begin the first search of an attack; with targets, the search goes towards the likeliest wrong class."""
     outputs = _outputs(block)
     rivals, images = _rivals(block, outputs), xp_of(outputs).arange(len(block.ids))
     landscape, first = _landscape(block, images, rivals, 0), (0,) if rivals is None else (0, 0)

@@ -1,4 +1,4 @@
-"""Searches, which are generators of points, and the selection of a point from each."""
+"""Searches, which are generators of points, and the selection of one point from each search."""
 
 from __future__ import annotations
 

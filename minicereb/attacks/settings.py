@@ -1,4 +1,4 @@
-"""The settings of an attack, as a value."""
+"""The settings of an attack, as an immutable value."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Attack:
 
     @property
     def revision(self) -> int:
-        """A number that is part of an experiment's identity, see :mod:`minicereb.experiments.identity`."""
+        """A number that is part of an experiment's identity (see :mod:`minicereb.experiments.identity`)."""
         return REVISIONS.get(self.gradient, 0) + SEARCHES.get(self.method, 0)
 
     @property

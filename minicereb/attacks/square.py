@@ -91,10 +91,10 @@ def three_sides(image_shape: tuple[int, ...] | None, inputs: int) -> tuple[int, 
 
 
 def window_at(progress: float, height: int, width: int, odd: bool = False) -> tuple[int, int]:
-    """Return height and width of the window after a share of the queries: a square of area p h w if it fits the image.
+    """Return the window's height and width after a share `progress` of the queries: a square of area p h w if it fits the image.
 
-    `progress` is from 0 to 1; `height` and `width` are those of the image. With `odd`, each side is rounded up to an odd number
-    of at least 3, as published for L2.
+    The share is from 0 to 1; `height` and `width` are those of the image. With `odd`, each side is rounded up to an odd
+    number of at least 3, as published for L2.
     """
     area = FIRST_SHARE * height * width / 2 ** sum(progress * SCALE > queries for queries in HALVINGS)
     side = max(round(math.sqrt(area)), 1)

@@ -1,4 +1,4 @@
-"""Passes of the likelihood ratio in PyTorch, as its users would write them: for comparison only, never used by the engine.
+"""Passes of the likelihood-ratio method in PyTorch, as its users would write them; for comparison only, never used by the engine.
 
 Nothing is differentiated automatically; all images, replications and changed units of a pass are one tensor.
 """
@@ -48,7 +48,7 @@ def glr_iterations(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray
 
 
 class _Layers:
-    """The arrays of a convolution, a dense layer and outputs as tensors, in one of PyTorch's two layouts of images."""
+    """The arrays of a convolution, a dense layer and an output layer as tensors, in one of PyTorch's two layouts of images."""
 
     def __init__(self, network: NoisyNetwork, images: np.ndarray, channels_last: bool) -> None:
         self.torch = torch = import_torch()
@@ -102,7 +102,7 @@ def _respond(v: Any, threshold: bool) -> Any:
 
 
 def _nodes(noise: Any) -> tuple[Any, Any]:
-    """New values for the noise, and their weights in the derivative, both (..., 2 PAIRS)."""
+    """New values for the noise, and their weights in the derivative, both of shape (..., 2 PAIRS)."""
     import torch
 
     strata = torch.arange(PAIRS, device=noise.device)

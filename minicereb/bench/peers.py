@@ -39,7 +39,7 @@ def _one_hot(labels: np.ndarray) -> Any:
 
 
 def _parts(model: CerebellarNetwork) -> tuple[Any, ...]:
-    """Return copies of the model's arrays: sparse CSR projection, its inputs and weights, readout, mean."""
+    """Return copies of the model's arrays: the projection as sparse CSR, its indices and weights, the readout, and the mean."""
     torch, wiring = import_torch(), model.wiring
     cells, per_cell = wiring.weights.shape
     weights, inputs, readout = tensor_of(wiring.weights), tensor_of(wiring.inputs).to(torch.int64), tensor_of(model.readout)
@@ -107,7 +107,7 @@ def _keeping_freed_memory(step: Callable[[], object]) -> Callable[[], object]:
 
 
 def pgd_steps(model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], object]]:
-    """Return squared error and input gradient, computed by hand with both products as sparse CSR, and by autograd."""
+    """Return functions for squared error and input gradient: by hand with both products as sparse CSR, and by autograd."""
     torch = import_torch()
     csr, inputs, weights, readout, mean = _parts(model)
     x, y = tensor_of(images), _one_hot(labels)
@@ -143,7 +143,7 @@ def pgd_steps(model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray) 
 def apgd_runs(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, epsilon: float, steps: int
 ) -> dict[str, Callable[[], object]]:
-    """Return APGD on the cross-entropy of a cerebellum with full wiring, by autograd, and the outputs at the best points."""
+    """Return a function that runs APGD by autograd on a cerebellum with full wiring, and returns outputs at the best points."""
     torch, device = import_torch(), execution().device
     projection, readout, mean = map(tensor_of, (model.wiring.weights, model.readout, model.ltd_mean))
     x, y = tensor_of(images), tensor_of(labels)
@@ -315,7 +315,7 @@ LAYOUTS = ("PyTorch", "PyTorch, channels last")
 def convolutional_steps(
     model: Sequential, images: np.ndarray, credit: np.ndarray, layouts: tuple[str, ...] = LAYOUTS
 ) -> dict[str, Callable[[], object]]:
-    """Return a forward and backward pass that gives all weight gradients for a batch of normalised images."""
+    """Return functions, one per memory layout, that compute all weight gradients for a batch of normalised images."""
     torch, device, begins = import_torch(), execution().device, model.layers[0]
     pixels = to_numpy(begins.forward(to_device(images))[0])
 

@@ -68,7 +68,7 @@ class SizeTiming:
     """The time of the work at one size in seconds (median), and its peak memory in bytes.
 
     The peak is measured in a new process and does not include the memory that the process has after its imports. For
-    workers it is the whole memory of all workers.
+    workers the peak is the whole memory of all workers.
     """
 
     quantity: str
@@ -83,7 +83,7 @@ def cerebellum(cells: int) -> CerebellarNetwork:
 
 
 def learning_step(cells: int) -> Work:
-    """Return a step of the delta rule; its memory includes the model and the optimizer's state."""
+    """Return a function that makes a step of the delta rule; its memory includes the model and the optimizer's state."""
     rule = DeltaRule(cerebellum(cells), RMSprop(0.5 / cells), loops.BATCH, 0.99)
     images, labels = loops.images_like_mnist(loops.BATCH)
     x, y = to_device(images), to_device(labels)
@@ -91,7 +91,7 @@ def learning_step(cells: int) -> Work:
 
 
 def attack(images: int) -> Work:
-    """Return PGD on images, one block at a time; its memory includes all clean images as bytes, but not the attacked images."""
+    """Return a function that attacks images by PGD, block by block; its memory includes only the clean images, as bytes."""
     model, some = cerebellum(loops.FEW_CELLS), (loops.images_like_mnist(100)[0] * 255).astype(np.uint8)
     rows = np.resize(some, (images, loops.INPUTS))
     labels, ids = np.zeros(images, dtype=np.int64), np.arange(images, dtype=np.int64)
@@ -99,7 +99,7 @@ def attack(images: int) -> Work:
 
 
 def likelihood_ratio(replications: int) -> Work:
-    """Return an iteration of the paper's estimator for threshold neurons."""
+    """Return a function that runs an iteration of the paper's estimator for threshold neurons."""
     noise: dict[str, Any] = {"law": Gaussian(), "scales": (2.0,), "output_noise": True}
     network = initial_noisy(
         noisy_passes.GLR_INPUTS, (noisy_passes.GLR_HIDDEN,), loops.CLASSES, 0, activation=Activation("threshold"), **noise

@@ -76,7 +76,7 @@ def _learning_step(peers: bool, size: VggSize) -> Benchmark:
 
 
 def ours_of(model: Sequential, images: np.ndarray, credit: np.ndarray) -> Callable[[], object]:
-    """Return the forward and backward pass of a batch as :class:`minicereb.learning.backprop.Backpropagation` computes it."""
+    """Return a function for a batch's forward and backward pass as in :class:`minicereb.learning.backprop.Backpropagation`."""
     x, d_outputs, turn = to_device(images), to_device(credit), iter(range(10**9))
 
     def step(number: int) -> object:

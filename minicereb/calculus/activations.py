@@ -153,7 +153,7 @@ class Activation:
 
     @property
     def smooth(self) -> bool:
-        """Whether the activation has a derivative everywhere except at a kink, that is, no jump and no pole."""
+        """Whether the activation has neither jump nor pole, so that it has a derivative everywhere except at kinks."""
         return ACTIVATIONS[self.name].derivative is not None
 
     def derivative(self, v: Array) -> Array:

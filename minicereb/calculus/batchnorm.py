@@ -3,7 +3,7 @@
 The work is done in blocks that fit the cache. NumPy is slow on short rows, so positions and channels are merged into long
 rows, and a channel's numbers, such as its mean, are repeated for each position. With Numba, and a number of channels that
 is a multiple of the vector length, the loops at the end of this file make one pass over a block; they sum over positions
-in another order.
+in a different order than NumPy.
 """
 
 from __future__ import annotations
@@ -207,10 +207,11 @@ def _in_blocks(loop: Loop, arrays: tuple[Array, ...], *numbers: Array, sums: int
 
 
 def moments_loop(v: Array, sums: Array) -> None:
-    """Write the mean of each channel, and the sum of squared deviations from it.
+    """Write the mean of each channel, and the sum of squared deviations from this mean.
 
-    In these loops the arrays of a block have the shape (positions, vectors of channels, length). The numbers of the channels have
-    the shape (1, vectors of channels, length), and the sums have (2, vectors of channels, length).
+    In these loops the arrays of a block have the shape (positions, vectors of channels, length). Arrays with one number
+    per channel have the shape (1, vectors of channels, length), and arrays of sums have the shape (2, vectors of
+    channels, length).
     """
     share = v.dtype.type(1 / len(v))
     for vector in range(v.shape[1]):

@@ -1,8 +1,8 @@
 """The cerebellum paper's equations, each as a function of a few lines; images are rows.
 
 These functions are the reference. :class:`minicereb.models.cerebellum.CerebellarNetwork` and
-:class:`minicereb.learning.plasticity.DeltaRule` compute the same numbers in blocks of granule cells, without ever storing the
-full activity matrix; tests compare the two. One step of learning, written out:
+:class:`minicereb.learning.plasticity.DeltaRule` compute the same numbers in blocks of granule cells, without ever storing
+the full activity matrix; tests compare their results with these functions. One step of learning, written out:
 
 >>> import numpy as np
 >>> x, targets = np.array([[1.0, 0.0], [0.5, 1.0]]), np.array([[1.0], [0.0]])
@@ -280,7 +280,7 @@ def pessimistic_loss(worst: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def pessimistic_gradient(low: Array, high: Array, mean: Array, error: Array, readout: Array, targets: Array) -> Array:
-    """The worst activity's part of the weight gradient: ``z̃ ẽᵀ`` of ``[M-PESSIMISTIC]``, averaged over images, without λ.
+    """Part of the weight gradient due to the worst activity: ``z̃ ẽᵀ`` of ``[M-PESSIMISTIC]``, averaged over images, without λ.
 
     Each synapse changes by its granule cell's worst activity, chosen by the synapse's sign, times its own Purkinje cell's error.
 

@@ -36,7 +36,7 @@ def add_changes(projection: Array, x: Array, now: Array, v: Array) -> None:
 
 
 def changed_outputs(projection: csr_array, readout: Array, x: Array, now: Array, v: Array, outputs: Array) -> Array:
-    """Return the outputs for images `x` from those for `now`, computing only the cells that a change reaches.
+    """Return the outputs for images `x` from the outputs for `now`, computing only the cells that a change reaches.
 
     Parameters
     ----------
@@ -45,9 +45,9 @@ def changed_outputs(projection: csr_array, readout: Array, x: Array, now: Array,
     x, now : array, shape (images, inputs)
         The images; `x` and `now` differ in few places.
     v : array, shape (images, cells)
-        Value for `now`; not modified.
+        Pre-activation for `now`; not modified.
     outputs : array, shape (images, classes)
-        Value for `now`; not modified.
+        Outputs for `now`; not modified.
     """
     changes, rows = _reached(projection, x, now)
     before = v[rows, changes.indices]

@@ -226,7 +226,7 @@ def unfold_windows(x: Array, window: Window) -> Array:
 
 
 def copy_windows_loop(images: Array, height: int, length: int, step: int, stride: int, across: int, rows: Array) -> None:
-    """Do the same as :func:`unfold_windows`, number by number, which is faster for short rows of a window.
+    """Do the same as :func:`unfold_windows`, number by number, which is faster if the rows of a window are short.
 
     Parameters
     ----------

@@ -84,7 +84,7 @@ def delay_basis(signal: np.ndarray, order: int, window: float, step: float) -> n
 
 
 def eyelid_closure(spikes: np.ndarray) -> np.ndarray:
-    """Return how far the eyelid is closed, in percent, given the spikes of its command ``[M-LID]``.
+    """Return how far the eyelid is closed, in percent, given the nuclear spikes that command it ``[M-LID]``.
 
     Parameters
     ----------

@@ -23,8 +23,8 @@ class ParticipationRatio(NamedTuple):
     value : float
         ``squared_trace / trace_of_square``; infinite if no two images share any activity.
     low, high : float
-        95% interval, by the jackknife over images. The interval is 1 to infinity if the activity is constant as soon as a
-        certain image is left out.
+        95% interval, by the jackknife over images. The interval is 1 to infinity if leaving out one of the images makes
+        the activity constant.
     squared_trace, trace_of_square : float
         Unbiased estimates of (tr C)² and tr C².
     """
@@ -43,7 +43,7 @@ def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
     itself. For fixed cells, both are unbiased for independent images of any distribution with fourth moments, however few
     images and however many cells there are. Neither of the two is ever negative. The quotient is consistent, with a bias
     that falls as 1/P for P images. The interval for log D is Student's with P - 1 degrees of freedom. The interval is too
-    wide if there are few images relative to the dimension, because the jackknife then counts the scatter twice. The
+    wide if there are few images relative to the dimension, because the jackknife then counts the variance twice. The
     interval is too narrow if there are only hundreds of images and a few of them have much of the variance. The interval
     accounts for the random choice of images, but not of cells.
 

@@ -1,8 +1,8 @@
 """Convolution of images with few channels, in loops for Numba that do not copy the windows.
 
-With three channels a window of 3 × 3 pixels has 27 numbers, and copying them takes longer than multiplying them. The
-version in NumPy is :mod:`minicereb.calculus.convolution`. The loops here sum in another order. On processors with fused
-multiply-add, they round a product and its sum only once.
+With three channels a window of 3 × 3 pixels has 27 numbers, and copying them takes longer than multiplying them.
+:mod:`minicereb.calculus.convolution` does the same in NumPy. The loops here sum in another order. On processors with
+fused multiply-add, they round a product and its sum only once.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Passes through a sparse cerebellum that store no activity: loops for Numba, which take one vector of images at a time.
 
 A cell's activity is computed, read out and discarded while it is in the processor's registers or its fastest cache. The
-backward pass computes it again, which is cheaper than storing it for every image. The version in NumPy is
-:class:`minicereb.models.cerebellum.CerebellarNetwork`. The drive ``v`` is the same as there, bit for bit, so the same
-cells are active. Outputs and gradients are summed in another order and are equal within rounding.
+backward pass computes it again, which is cheaper than storing it for every image.
+:class:`minicereb.models.cerebellum.CerebellarNetwork` does the same in NumPy. The drive ``v`` is the same in both, bit
+for bit, so the same cells are active. Outputs and gradients are summed in another order and are equal within rounding.
 
 Images are columns, in slabs of :func:`minicereb.compiled.vector_length` images: arrays have the shape (slabs, rows, length).
 """

@@ -1,7 +1,8 @@
 """The likelihood-ratio paper's equations, each as a function of a few lines; rows are replications of the noise.
 
 These functions are the reference for :class:`minicereb.models.noisy.NoisyLayer` and for the estimators ``plain`` and ``backprop``
-(:mod:`minicereb.learning.estimators`), which compute the same for many images at a time; tests compare the two.
+(:mod:`minicereb.learning.estimators`), which compute the same for many images at a time; tests compare their results with
+these functions.
 
 References
 ----------

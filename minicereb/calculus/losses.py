@@ -85,7 +85,7 @@ def targeted_margin(outputs: Array, labels: Array, targets: Array) -> tuple[Arra
     Returns
     -------
     value : array, shape (batch,)
-        The value is positive only if the image is misclassified, though not always as t.
+        The value is positive only if the image is misclassified, though not always as class t.
     d_outputs : array, shape (batch, classes)
     """
     d_outputs = one_hot(targets, outputs) - one_hot(labels, outputs)
@@ -128,7 +128,7 @@ def targeted_dlr(outputs: Array, labels: Array, targets: Array) -> tuple[Array, 
 
 
 def _over_spread(value: Array, d_value: Array, outputs: Array, d_spread: Array) -> tuple[Array, Array]:
-    """Divide a value by the outputs' spread, a linear function of the outputs in their order; also return the derivative."""
+    """Divide a value by the outputs' spread, which is linear while their order stays the same; also return the derivative."""
     spread = (outputs * d_spread).sum(axis=1) + TINY
     ratio = value / spread
     return ratio, (d_value - ratio[:, None] * d_spread) / spread[:, None]

@@ -161,7 +161,7 @@ class StudentT:
     ----------
     degrees : float
         Degrees of freedom ν, from 0.5 to 1000. Unit scale is a standard deviation of √(ν/(ν-2)) if ν > 2; for smaller ν
-        there is none.
+        the standard deviation is infinite.
     """
 
     degrees: float = 3.0

@@ -29,7 +29,7 @@ def project(weights: Array, inputs: Array | None, x_t: Array, out: Array, width:
     out : array, shape (cells, images)
         Overwritten and returned.
     width : int, optional
-        Known upper bound of `inputs`, see :func:`minicereb.backend.sparse_product`.
+        Known upper bound of `inputs` (see :func:`minicereb.backend.sparse_product`).
     """
     if inputs is None:
         _check_full(weights, x_t)
@@ -83,7 +83,7 @@ def bound_activity(drive: Array, reach: Array) -> None:
 
 
 def bounds_loop(weights: Array, inputs: Array, rest: Array, centre: Array, radius: Array, drive: Array, reach: Array) -> None:
-    """Project the centre by the weights and the radius by their sizes; add the drive at rest; apply :func:`bound_activity`."""
+    """Project the centre by the weights and the radius by their absolute values; add the rest; apply :func:`bound_activity`."""
     zero = drive.dtype.type(0)
     for cell in range(len(weights)):
         v, r = drive[cell], reach[cell]

@@ -22,7 +22,7 @@ class ReplicatedLoss(Protocol):
     smooth: bool  # whether `derivative` exists
 
     def value(self, outputs: Array, labels: Array) -> Array:
-        """Loss of every image and replication: (classes, images, replications) and (images,) give (images, replications)."""
+        """Loss (images, replications), given outputs (classes, images, replications) and labels (images,)."""
 
     def derivative(self, outputs: Array, labels: Array) -> Array:
         """Gradient of the value, with the shape of the outputs."""

@@ -4,8 +4,8 @@ The method is that of :mod:`minicereb.calculus.winograd`, with tiles of 6 × 6 p
 outputs. In NumPy the sums over a tile would cost as much as they save; compiled, they take a fifth of the time of the products.
 
 A tile has 36 places, six down and six across. The six places of a side stand for the points 0, ±√½, ±√2 and ∞, at which two
-polynomials are multiplied. Relative to the largest output, the error in float32 stays below 6e-6, and below 1e-6 with tiles of
-4 × 4 pixels. With the more common points 0, ±1, ±2 and ∞ the error is three times as large.
+polynomials are multiplied. Relative to the largest output, the error in float32 stays below 6e-6; with tiles of 4 × 4
+pixels it stays below 1e-6. With the more common points 0, ±1, ±2 and ∞ the error is three times as large.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Affine:
         add_project_input_gradient(self.weights, self.inputs, a, out)
 
     def lengths(self) -> Array:
-        """``‖W_i‖₂`` of each row of a :meth:`part`, shape (outputs,); an input that occurs twice has the sum of its weights."""
+        """``‖W_i‖₂`` of each row of a :meth:`part`, shape (outputs,); the weights of an input that occurs twice are added."""
         square = (self.weights * self.weights).sum(axis=1)
         apart = 1
         while self.inputs is not None and apart < self.weights.shape[1]:

@@ -46,7 +46,7 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     model : classifier
         A model for which :func:`minicereb.certificates.affine.why_not_certifiable` returns None.
     x : array of uint8 or float, shape (images, inputs)
-        Float in [0, 1].
+        Images with pixels in [0, 1].
     labels : array of int, shape (images,) or (images, 1)
     epsilon : float
         Radius of the ball, at least 0. The ball that is certified is slightly larger, because an attacked image may be

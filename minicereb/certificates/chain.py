@@ -33,15 +33,15 @@ class Chain:
     Parameters
     ----------
     weights : tuple of array of float64, shape (outputs, inputs)
-        NumPy arrays, or SciPy's sparse ones.
+        NumPy arrays, or sparse arrays of SciPy.
     biases, errors : tuple of array of float64, shape (outputs,)
         The bias b, and how much the signal that the model computes may differ from the exact one ``[M-ROUND]``.
     low, high : array of float64, shape (inputs,)
         The box.
     least, most : array of float64, shape (hidden units,)
-        Bounds on the hidden units' signals v that the model computes.
+        Bounds on the hidden units' signals v, as the model computes them.
     binary : bool
-        Whether an input takes no values but the two ends of its interval.
+        Whether each input takes only the values at the two ends of its interval.
     """
 
     weights: tuple[Any, ...]
@@ -337,7 +337,7 @@ def ascend(
     steps: int,
     rate: float = RATE,
 ) -> Ascent:
-    """Raise lower bounds by Adam on slopes and multipliers ``[M-SLOPES]``.
+    """Raise lower bounds by optimising slopes and multipliers with Adam ``[M-SLOPES]``.
 
     Without a target, the bounded quantity is ``weight · (C z + d)`` with weights that sum to 1. With a target, the bounded
     quantity is the target plus such a sum with any nonnegative weights; the result then bounds the target wherever the goal

@@ -1,8 +1,9 @@
 """Bounds on convolutional features of images: intervals ``[M-IBP]`` and linear functions of the pixels ``[M-CROWN]``.
 
-The convolutional part of a classifier is read as affine maps, rectified units and pools; a convolution is never expanded into a
-matrix. Batch normalisation by fixed statistics becomes part of the convolution before it. Signals are (images, height, width,
-channels) in float64. Inner units are bounded by intervals alone. Rounding is treated as in :mod:`minicereb.certificates.bounds`.
+The convolutional part of a classifier is converted to affine maps, rectified units and pools; a convolution is never
+expanded into a matrix. Batch normalisation by fixed statistics becomes part of the convolution before it. Signals are
+(images, height, width, channels) in float64. Inner units are bounded by intervals alone. Rounding is treated as in
+:mod:`minicereb.certificates.bounds`.
 """
 
 from __future__ import annotations
@@ -328,6 +329,6 @@ def _affine(
 
 
 def _places(array: Array, size: int) -> list[Array]:
-    """Return one view per position in a square: the first pixel of every square, and so on; images are the last three axes."""
+    """Return one view per position in a square (the first pixel of every square, and so on); images are the last three axes."""
     rows, columns = (side // size * size for side in array.shape[-3:-1])
     return [array[..., row:rows:size, column:columns:size, :] for row in range(size) for column in range(size)]

@@ -1,9 +1,9 @@
 """Lower bounds for networks with one hidden layer, with a separate slope for each input of a unit ``[M-HULL]``.
 
-Linear relaxation bounds a rectified unit from above by a linear function of its signal, so all its inputs share one slope. But
-the bound need only hold over the box of the inputs, and with a separate slope for each input it can be tighter (Anderson et al.
-2020, arXiv:1811.01988; Tjandraatmadja et al. 2020, arXiv:2006.14076). The bound on the outputs is concave in all slopes and is
-raised by gradient ascent.
+Linear relaxation bounds a rectified unit from above by a linear function of its signal, so all inputs of the unit share
+one slope. But the bound need only hold over the box of the inputs, and with a separate slope for each input it can be
+tighter (Anderson et al. 2020, arXiv:1811.01988; Tjandraatmadja et al. 2020, arXiv:2006.14076). The bound on the outputs
+is concave in all slopes and is raised by gradient ascent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Units(NamedTuple):
     inputs : array of int, shape (inputs per unit, units), or None
         Indices of the inputs; None if every unit receives all of them in order.
     height : array of float64, shape (units,)
-        The height, with the rounding of v subtracted.
+        The height, with the possible rounding error of v subtracted.
     reach : array of float64, shape (inputs per unit, units)
     slopes : array of float64, shape (units,)
         The slopes of linear relaxation ``[M-RELAX]``.
@@ -47,7 +47,7 @@ class Hull(NamedTuple):
     Attributes
     ----------
     constant : float
-        The constant, with the rounding of the outputs and of this module subtracted.
+        The constant, with the possible rounding errors of the outputs and of this module subtracted.
     linear : array of float64, shape (inputs,)
         Coefficients of y from the units that are on over the whole box.
     above, below : Units
@@ -108,7 +108,7 @@ def _gather(inputs: np.ndarray | None, x: np.ndarray) -> np.ndarray:
 
 
 def _add_up(inputs: np.ndarray | None, values: np.ndarray, count: int) -> np.ndarray:
-    """Sum the values of all units for each input."""
+    """For each input, sum the values of the units that receive this input."""
     return values.sum(axis=1) if inputs is None else np.bincount(inputs.ravel(), values.ravel(), count)
 
 

@@ -31,7 +31,7 @@ def why_not_complete(model: Any, norm: str = "linf") -> str | None:
 def verify_image(
     model: Any, x: np.ndarray, label: int, epsilon: float, seconds: float, most_branches: int | None = None
 ) -> Decision:
-    """Decide whether a model predicts `label` for every image within ε in L∞ and the box [0, 1].
+    """Decide whether a model predicts `label` for every image that is within ε in L∞ and in the box [0, 1].
 
     Parameters
     ----------

@@ -119,8 +119,8 @@ def sigmoid_lines(lower: Array, upper: Array, slope: float = 1.0) -> Lines:
     """Lines of ``1/(1 + exp(-sv))`` ``[M-SIGLINES]``: chords and tangents; arguments as for :func:`relu_lines`.
 
     The upper line is the chord if the curve lies below it, otherwise a tangent in the concave half that passes above the curve at
-    l. Bisection finds the point of contact; of the two ends of the final bracket, the one whose tangent passes above is
-    used. The lower line is found in the same way, after reflection about the curve's centre.
+    l. Bisection finds the point of contact; of the two ends of the final bracket, the one whose tangent passes above the
+    curve at l is used. The lower line is found in the same way, after reflection about the curve's centre.
     """
     a, b = slope * lower, slope * upper
     upper_slope, upper_intercept = _above_sigmoid(a, b)

@@ -29,7 +29,7 @@ SPECTRAL_SLACK = 1 + 1e-10
 
 
 class Smoothed(NamedTuple):
-    """Certificates of some images, which hold with a given confidence, on the host.
+    """Certificates of some images, on the host; they hold with a given confidence.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ def probability_bounds(
     """Return p_A, a lower bound for the label, and p_B, an upper bound for the best other class: arrays of shape (images,).
 
     Each class has its own bound, which fails with probability at most `risk` / classes, so all bounds of an image hold together
-    with probability at least 1 - risk. The labels were fixed before the noise was drawn.
+    with probability at least 1 - risk. This requires that the labels were fixed before the noise was drawn.
     """
     images, classes = draws.mean.shape
     labels = as_labels(labels, images, classes)
@@ -194,7 +194,7 @@ def signal_shift(network: NoisyNetwork, label: np.ndarray, rival: np.ndarray) ->
 
 
 def linf_radius(network: NoisyNetwork, x: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Return for each image the largest ε in L∞ for which its first layer's signals move by less than `shift`.
+    """Return for each image the largest ε in L∞ for which the signals of the first layer move by less than `shift`.
 
     A signal moves by at most ``ε‖w_a‖₁``, and by less where pixels reach the limits of the box. In recurrent and spiking
     layers the earlier responses are held fixed ``[M-ADAPTIVE]``.

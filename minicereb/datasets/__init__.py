@@ -1,4 +1,4 @@
-"""Data sets: images as rows of uint8, labels, and where they come from."""
+"""Data sets: images as rows of uint8, their labels, and the functions that load them."""
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.registry import load

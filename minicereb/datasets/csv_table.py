@@ -29,7 +29,7 @@ SMALLEST_SIDE = 4  # smallest side of a row that counts as an image; shorter row
 
 
 class CsvRows(NamedTuple):
-    """A file's pixels in parts, uint8 if they are whole numbers up to 255, otherwise float32, and its labels, if any."""
+    """A file's pixels in parts, as uint8 if all are whole numbers up to 255 and otherwise as float32, and its labels, if any."""
 
     pixels: list[np.ndarray]
     labels: np.ndarray | None
@@ -41,10 +41,10 @@ def load(path: str | os.PathLike) -> Dataset:
     Parameters
     ----------
     path : path
-        Ends in ``.csv`` or ``.csv.gz``. The first line may name the columns: ``label`` (or ``class``, ``target``, ``digit``,
-        ``y``) holds the labels, and ``id`` and ``index`` are ignored. Without names the label is the first column. The test
-        images come from the file in the same folder whose name has "test" instead of "train", if it exists and has labels.
-        Otherwise a fixed permutation chooses one image in six as a test image.
+        A path that ends in ``.csv`` or ``.csv.gz``. The first line may name the columns: ``label`` (or ``class``,
+        ``target``, ``digit``, ``y``) holds the labels, and ``id`` and ``index`` are ignored. Without names the label is
+        the first column. The test images come from the file in the same folder whose name has "test" instead of "train",
+        if there is such a file and it has labels. Otherwise a fixed permutation chooses one image in six as a test image.
 
     Returns
     -------

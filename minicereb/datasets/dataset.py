@@ -25,7 +25,7 @@ class Dataset:
     name : str
         Name as given to ``--dataset``.
     x_train, x_test : array of uint8, or of float32 in [0, 1], shape (images, inputs)
-        Images as rows. uint8 means pixel / 255.
+        Images as rows; a value v of type uint8 stands for v / 255.
     y_train, y_test : array of int, shape (images,) or (images, 1)
         Labels, 0 to ``classes - 1``; stored as int64 of shape (images,).
     image_shape : tuple of int

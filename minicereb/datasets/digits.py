@@ -14,9 +14,9 @@ TEST_IMAGES = 360  # of 1797
 def load() -> Dataset:
     """Load scikit-learn's digits.
 
-    The grey levels 0 to 16 become round(255 * level / 16), with halves rounded up, so that uint8 means pixel / 255 here too; the
-    error of a pixel is at most 1/510. A fixed permutation puts 1,437 images into training and 360 into the test set; it does not
-    depend on settings or seeds.
+    The grey levels 0 to 16 become round(255 * level / 16), with halves rounded up, so that a value v of type uint8 stands
+    for v / 255 here too; the error of a pixel is at most 1/510. A fixed permutation, independent of settings and seeds,
+    puts 1,437 images into the training set and 360 into the test set.
 
     Returns
     -------

@@ -23,7 +23,7 @@ PARTS = (("train", "images"), ("train", "labels"), ("test", "images"), ("test", 
 
 
 class Part(NamedTuple):
-    """The information in an IDX file's name: its set and folder, its split, and whether it holds images or labels."""
+    """The information in an IDX file's name: data set and folder, split, and whether the file holds images or labels."""
 
     of: tuple[Path, str]
     split: str
@@ -101,7 +101,7 @@ def part_of(path: Path) -> Part | None:
 
 
 def found_in(folder: Path) -> dict[tuple[Path, str], dict[tuple[str, str], Path]]:
-    """Return the IDX files in a folder, its ``raw`` and the ``raw`` of its subfolders: by set, then by split and content."""
+    """Return the IDX files in a folder, its ``raw`` and the ``raw`` of its subfolders: by data set, then by split and content."""
     found: dict[tuple[Path, str], dict[tuple[str, str], Path]] = {}
     for place in (folder, folder / "raw", *sorted(folder.glob("*/raw"))):
         for path in sorted(place.iterdir()) if place.is_dir() else ():
@@ -117,9 +117,9 @@ def parse(content: bytes, name: str) -> np.ndarray:
     Parameters
     ----------
     content : bytes
-        Two zero bytes, the type of the elements (8: unsigned byte; 9, 11, 12: signed integers of 1, 2 and 4 bytes; 13, 14:
-        floats of 4 and 8), the number of dimensions, each dimension as a big-endian 32-bit integer, and the elements, big-endian,
-        last dimension fastest.
+        The content consists of two zero bytes, the type of the elements (8: unsigned byte; 9, 11, 12: signed integers of
+        1, 2 and 4 bytes; 13, 14: floats of 4 and 8), the number of dimensions, each dimension as a big-endian 32-bit
+        integer, and the elements, big-endian, last dimension fastest.
     name : str
         Name of the file in an error.
 

@@ -37,8 +37,8 @@ def mnist14() -> Dataset:
     """Load MNIST's 70,000 images at 14x14 pixels, with a new split of 6:4.
 
     The training and test images, in the order of the files, are combined and reduced by
-    :func:`~minicereb.datasets.transforms.pool_2x2`. A fixed permutation puts 42,000 images into training and 28,000 into the
-    test set; it does not depend on settings or seeds.
+    :func:`~minicereb.datasets.transforms.pool_2x2`. A fixed permutation, independent of settings and seeds, puts 42,000
+    images into the training set and 28,000 into the test set.
 
     Returns
     -------
@@ -53,9 +53,9 @@ def mnist14() -> Dataset:
     Notes
     -----
     The paper speaks of 10,000 images in total, but its epochs of 1,680 iterations with 25 images are 6/10 of 70,000. The
-    paper does not say how the images were resized or split: the pooling and the permutation are our choices. The test images
-    differ from those of ``"mnist"``: 23,967 of the 28,000 are training images there, so a network trained on one of the
-    two sets must not be tested on the other.
+    paper does not say how the images were resized or split: the pooling and the permutation are our choices. The test
+    images differ from those of ``"mnist"``: of the 28,000, 23,967 are training images of ``"mnist"``, so a network
+    trained on one of the two data sets must not be tested on the other.
 
     References
     ----------

@@ -156,7 +156,7 @@ def find(file: DataFile) -> Path | None:
 
 
 def _names(file: DataFile) -> tuple[str, ...]:
-    """Return the names under which a file is found."""
+    """Return the names under which a file may be found."""
     if file.archive:
         return (file.name,)
     kaggle = re.sub(r"-(?=idx\d-)", ".", file.name)
@@ -207,16 +207,16 @@ def examine(file: DataFile, path: Path) -> tuple[FileReport, bytes]:
 
 
 def content_of(file: DataFile, stored: IO[bytes]) -> bytes:
-    """Return a file's content, decompressed unless it is an archive, and at most one byte more than it should have."""
+    """Return a file's content, decompressed unless it is an archive; read at most one byte more than the file should have."""
     return read_at_most(stored, file.bytes + 1) if file.archive else decompressed(stored, limit=file.bytes)
 
 
 def decompressed(file: IO[bytes], limit: int) -> bytes:
-    """Return a file's content, decompressed if it is gzip, and at most one byte more than `limit`.
+    """Return a file's content, decompressed if it is gzip; read at most one byte more than `limit`.
 
     Raises
     ------
-    EOFError, gzip.BadGzipFile, zlib.error, OSError
+    EOFError, OSError, zlib.error
         If the compressed file is truncated or altered, or cannot be read.
     """
     is_gzip = file.read(2) == b"\x1f\x8b"

@@ -2,8 +2,8 @@
 
 A digit consists of a few strokes through control points. For every image the points move a little, and the digit is scaled,
 slanted, rotated, shifted, and drawn with a pen of random width. The drawing uses only uniform random numbers, + - * / and
-square roots, which IEEE 754 rounds the same way everywhere. So equal settings give equal bytes on every machine, and a run on
-these images can be identified.
+square roots, which IEEE 754 rounds the same way everywhere. So equal settings give equal bytes on every machine, and a
+run on these images can be identified by its settings.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def strokes14(train: int = 6000, test: int = 1000, seed: int = 0) -> Dataset:
     Parameters
     ----------
     train, test, seed : int
-        As for :func:`load`; the training and test images are the same drawings as there.
+        As for :func:`load`, with the same drawings as training and test images.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def draw(split: str, images: int, size: int = 28, seed: int = 0) -> tuple[np.nda
     Parameters
     ----------
     split : {"train", "test"}
-        Name of the endless sequence of images to draw from, which is also the setting's name in an error.
+        Name of the endless sequence of images to draw from; error messages use it as the name of the setting.
     images, size, seed : int
         As for :func:`load`.
 

@@ -69,7 +69,7 @@ def pool_2x2(rows: Array, image_shape: tuple[int, ...]) -> Array:
 
 
 def crop_and_flip(rows: Array, image_shape: tuple[int, ...], seed: int, epoch: int, ids: Array) -> Array:
-    """Shift and mirror images at random: pad each with zeros, crop it to its size, and mirror half of them left to right.
+    """Shift and mirror images at random: pad each with zeros, crop it to its original size, and mirror half of them.
 
     Parameters
     ----------

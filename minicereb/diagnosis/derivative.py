@@ -188,7 +188,7 @@ def _rough(function: _Function, case: Case) -> Hint | None:
 
 
 def _kink(function: _Function, case: Case, seed: int) -> Hint | None:
-    """Return the hint that the function is not smooth here, with the place."""
+    """Return the hint that the function is not smooth here; the hint names the place."""
     credit, place = function.split(tuple(case.arguments.values()))
     at, name = place[function.by], function.names[function.by]
 

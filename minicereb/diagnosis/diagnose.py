@@ -215,7 +215,7 @@ def _on(function: Callable[..., Any], cases: Sequence[Case], changed: Callable[[
 
 
 def _altered(world: Hypothesis, function: Callable[..., Any], cases: Sequence[Case]) -> Iterator[Hypothesis]:
-    """Hypotheses in which the function of `world` is called with altered arguments."""
+    """Hypotheses in which the function of the hypothesis `world` is called with altered arguments."""
     for change in argument_changes(cases[0]):
         yield Hypothesis(*world.and_also(change), _on(function, cases, change.function))
 
@@ -253,7 +253,7 @@ def _with_step(steps: Callable[..., Any], name: str, change: Mistake, names: lis
 
 
 def _then(world: Hypothesis, changes: Iterable[Mistake], cases: Sequence[Case]) -> Iterator[Hypothesis]:
-    """Hypotheses in which the answers of `world` are changed."""
+    """Hypotheses in which the answers of the hypothesis `world` are changed."""
 
     def answer(number: int, change: Mistake) -> np.ndarray | None:
         before = world.answer(number)

@@ -29,8 +29,8 @@ class Diagnosis(NamedTuple):
 class Case(NamedTuple):
     """Arguments on which an answer is compared with the right one: arrays and numbers, in the order of the parameters.
 
-    `sizes` are lengths by name, such as the batch size; each of them may be a wrong factor. `note` is the hint for an answer
-    that is wrong here and right elsewhere.
+    `sizes` are lengths by name, such as the batch size; each of them may be a wrong factor. `note` is the hint for an
+    answer that is wrong in this case and right in all others.
     """
 
     arguments: Mapping[str, Any]
@@ -109,7 +109,7 @@ class Attempt(NamedTuple):
 
 
 def fits(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> bool:
-    """Whether two arrays have the same shape and agree, relative to the largest number in `wanted`."""
+    """Whether two arrays have the same shape and agree within a tolerance, relative to the largest number in `wanted`."""
     if found.shape != wanted.shape or not (np.isfinite(found).all() and np.isfinite(wanted).all()):
         return False
     scale = float(np.abs(wanted).max(initial=0.0))

@@ -32,7 +32,7 @@ def _bounds_steps(at: Any, weight: Any, bias: Any, low: Any, high: Any) -> Any:
 
 
 def _relu_of(interval: Any) -> Any:
-    """Make a mistake: bounds after ReLU from a wrong interval before it."""
+    """Make a mistake: bounds after ReLU, computed from a wrong interval before ReLU."""
     return lambda w, b, low, high: np.maximum(np.stack(interval(w, b, low, high)), 0)
 
 

@@ -19,7 +19,7 @@ SQUARE = (5, 4, 6)  # the length of every axis in the cases whose axes are equal
 
 
 def mistakes(*rows: tuple[str, str, Any], of: Callable[..., Any] | None = None) -> list[Mistake]:
-    """Return known mistakes from rows of code, sentence and wrong function; `of` turns a row's last entry into the function."""
+    """Return known mistakes from rows with code, sentence and wrong function; `of` turns a row's last entry into the function."""
     return [Mistake(code, text, function if of is None else of(function)) for code, text, function in rows]
 
 

@@ -2,9 +2,9 @@
 
 The size of messages is limited, and nothing is pickled.
 
-A message consists of two lengths (4 bytes each, big-endian), a JSON object of the first length, and the bytes of the
-arrays, of the second. The object's ``arrays`` gives type and shape of each array. Nothing that a submission sends is
-trusted: a message must have the declared form, and any other message raises :class:`Interference`.
+A message consists of two lengths (4 bytes each, big-endian), a JSON object, which has the first length, and the bytes of
+all arrays, which have the second. The object's ``arrays`` gives type and shape of each array. Nothing that a submission
+sends is trusted: a message must have the declared form, and any other message raises :class:`Interference`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Ended(Exception):  # noqa: N818
 
 
 class Request(TypedDict):
-    """A request to call the submission's function. An argument that is an array is null here; the arrays follow in order."""
+    """A request to call the submission's function. Arguments that are arrays are null here; the arrays follow in order."""
 
     arrays: list[tuple[str, list[Count]]]
     arguments: list[tuple[str, Any]]

@@ -100,7 +100,7 @@ def _estimate(weight: Any, score: Any) -> Any:
 
 
 def _weighted(formula: Any) -> Any:
-    """Make a mistake: combine loss times score, shape (replications, neurons), and the input by another formula."""
+    """Make a mistake: combine the product of loss and score, (replications, neurons), with the input by another formula."""
     return lambda losses, x, r, scale: formula(losses[:, None] * r / scale**2, x)
 
 

@@ -27,7 +27,7 @@ def _steps(at: Any, losses: Any, x: Any, r: Any, scale: float) -> Any:
 
 
 def _credited(formula: Any) -> Any:
-    """Make a mistake: combine loss times score, shape (replications, positions), and the inputs by another formula."""
+    """Make a mistake: combine the product of loss and score, (replications, positions), with the inputs by another formula."""
     return lambda losses, x, r, scale: formula(losses[:, None] * r / scale**2, x)
 
 

@@ -43,7 +43,7 @@ class Report(NamedTuple):
 
 
 class Submitted(Elsewhere):
-    """The function of a submission, in its process; `limit` is the total waiting time in seconds."""
+    """The function of a submission, which runs in the submission's own process; `limit` is the total waiting time in seconds."""
 
     def __init__(self, connection: socket.socket, limit: float):
         self._connection, self._left = connection, limit
@@ -116,7 +116,7 @@ def _unanswered(code: str, text: str) -> Diagnosis:
 
 @contextlib.contextmanager
 def _running(exercise: Exercise, path: Path) -> Iterator[tuple[subprocess.Popen, socket.socket]]:
-    """Run a submission's process in a new folder; yield it and its connection, then end it and all processes it started."""
+    """Run a submission's process in a new folder; yield process and connection, then end the process and all that it started."""
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     mark = uuid.uuid4().hex
     environment = {**os.environ, **threads, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", MARK: mark}

@@ -179,7 +179,7 @@ class CerebellumModel:
 
 
 def penalties_of(model: PerceptronModel | NoisyModel) -> str:
-    """Describe the weight penalties, if there are any, after a comma."""
+    """Return a description of the weight penalties that begins with a comma; empty if there are none."""
     return "".join(f", {name} {value:g}" for name, value in (("l2", model.l2), ("l1", model.l1)) if value)
 
 
@@ -336,7 +336,7 @@ class NoisyModel:
             check_scales(self.noise_scale, len(self.channels) + len(self.hidden) + 1)
 
     def _check_time(self) -> None:
-        """Check the settings of a recurrent or spiking layer, and the other settings that it requires."""
+        """Check the settings of a recurrent or spiking layer, and the other settings that such a layer requires."""
         if self.network not in IN_TIME:
             expected = "rows: other values need --network recurrent or spiking"
             require(self.presentation == "rows", "presentation", self.presentation, expected)
@@ -481,7 +481,7 @@ def solve(model: CerebellarNetwork, split: Split, ltd: bool) -> CerebellarNetwor
 
 
 def model_arrays(model: Any) -> dict[str, Array]:
-    """Return the arrays of a model that learning changes, by the names in files."""
+    """Return the arrays of a model that learning changes, by the names that they have in files."""
     if isinstance(model, CerebellarNetwork):
         return {"ltd_mean": model.ltd_mean, "readout": model.readout}
     if isinstance(model, NoisyNetwork):

@@ -1,4 +1,4 @@
-"""An experiment is a value: nested frozen settings.
+"""An experiment is described by nested, frozen settings, which can be compared like numbers.
 
 Device, threads, memory and paths belong to the execution, not to the experiment. Data are identified by content, not by name.
 """
@@ -199,7 +199,7 @@ class Measurement(NamedTuple):
 
 
 class Experiment:
-    """A frozen dataclass of settings that knows how to run.
+    """A frozen dataclass of settings, with a method that runs the experiment.
 
     A kind of experiment is a subclass decorated with :func:`~minicereb.experiments.identity.config_kind`, in a separate
     module in ``minicereb/experiments/kinds``. A subclass must define :meth:`run`; everything else has a default.

@@ -91,7 +91,7 @@ class Probes:
         return self._known[key]
 
     def training(self, config: Train) -> Cost:
-        """Return the cost of a training run; its seconds are unknown if it ends before it can be timed."""
+        """Return the cost of a training run; the seconds are unknown if the run ends before it can be timed."""
         kind = replace(config, seed=0, epochs=1)
         cost: Cost = self._once(self._training, kind)
         if config.in_closed_form or cost.seconds is None:
@@ -165,7 +165,7 @@ class Probes:
         return first_features(encoder, self.dataset, PROBE_ENCODED)
 
     def _closed_form(self, config: Train, images: int) -> float:
-        """Extrapolate the time from fewer cells, measured on few images and on twice as many."""
+        """Extrapolate the time of the closed form from fewer cells, measured on a few images and on twice as many."""
         assert isinstance(config.model, CerebellumModel)
         cells = min(config.model.cells, PROBE_CELLS)
         small, data = build_model(replace(config, model=replace(config.model, cells=cells)), self.dataset), self._seen(config)

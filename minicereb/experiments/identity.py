@@ -1,4 +1,4 @@
-"""Settings of experiments as JSON, and the hash of them that identifies a result.
+"""Settings of experiments as JSON, and the hash of these settings, which identifies a result.
 
 Every kind of settings is registered by :func:`config_kind`; the kinds of experiments are imported when settings are read. A
 field with the metadata ``{"identity": False}`` is not hashed. A field with ``{"added": True}`` was added later. The default

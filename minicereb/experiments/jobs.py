@@ -216,7 +216,7 @@ def _short(job: Job) -> str:
 class Survey(NamedTuple):
     """The status of a study: numbers of jobs, and the :class:`Notice` of each running or failed one.
 
-    `seconds_left` is estimated from the time that jobs of the same kind took; None before any is done.
+    `seconds_left` is estimated from the time that jobs of the same kind took; it is None before any job is done.
     """
 
     study: str

@@ -22,7 +22,7 @@ Interval = tuple[Share, Share]
 
 
 def shape(**fields: Any) -> Any:
-    """Return the shape of an object with these fields, see :mod:`minicereb.documents`."""
+    """Return the shape of an object with these fields (see :mod:`minicereb.documents`)."""
     return TypedDict("Shape", fields)  # type: ignore[misc, operator]
 
 

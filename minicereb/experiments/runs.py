@@ -59,7 +59,7 @@ class Result(TypedDict):
 
 
 class Manifest(TypedDict, total=False):
-    """``manifest.json``; files from before 0.2 have no `hash` and no `metrics_sha256`."""
+    """``manifest.json``; files written before version 0.2 have no `hash` and no `metrics_sha256`."""
 
     hash: str
     versions: dict[str, str | None]

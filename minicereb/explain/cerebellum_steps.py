@@ -160,7 +160,7 @@ def _pessimistic_step(
     taken: TrainingStep,
     pairs: list[tuple[int, int]],
 ) -> Step:
-    """Return the step with the chosen synapses' worst activity and its part of their gradient, at the full ε."""
+    """Return the step with the chosen synapses' worst activity, and with what it adds to their gradient, at the full ε."""
     epsilon, targets = settings.uncertainty or 0.0, one_hot(subject.labels, taken.learned.outputs)
     low, high = paper.granule_bounds(*paper.mossy_bounds(taken.x, epsilon, model.fires_above), _projection(model), _rest(model))
     at_worst = pessimistic_squared_error if settings.loss == "mse" else DESCENDED[settings.loss]
@@ -260,7 +260,7 @@ def _granule_step(subject: ExplainedImage, x: np.ndarray, drive: np.ndarray, h: 
 
 
 def _wired_drawing(subject: ExplainedImage, x: np.ndarray, h: np.ndarray, cells: list[int]) -> Drawing:
-    """Draw the pixels that drive the cells shown or, if a cell receives many, their weights."""
+    """Draw the pixels that drive the cells shown or, if a cell receives many pixels, the weights of these pixels."""
     parts: Row = []
     for a in cells[:FEW]:
         inputs, weights = _synapses(subject.model, a)

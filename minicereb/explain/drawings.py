@@ -97,7 +97,7 @@ class Bars:
 
 @dataclass(frozen=True, eq=False)
 class LineChart:
-    """Lines of :func:`minicereb.report.figures.curves`; `axes` are the labels of the axes, the first may be logarithmic."""
+    """Lines of :func:`minicereb.report.figures.curves`; `axes` are the labels of the axes; the first axis may be logarithmic."""
 
     name: str
     lines: dict[str, tuple[np.ndarray, ...]]
@@ -146,7 +146,7 @@ def marked(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     image : array of shape (height, width) or (height, width, 3)
-        Floats in [0, 1].
+        The image as floats in [0, 1].
     weights : array of the same number of pixels or channels
         A pixel has the colour of the sum over its channels.
     """

@@ -138,7 +138,7 @@ def explained_image(config: Train, dataset: Dataset, trained: Any, image: int, s
 
 
 def chosen_cells(subject: ExplainedImage, usual: list[int], count: int, what: str) -> list[int]:
-    """Return the requested cells, or the default ones; :class:`InputError` for one outside the `count`."""
+    """Return the requested cells, or the default ones; :class:`InputError` for a number that is not below `count`."""
     for each in subject.shown.cells:
         require(0 <= each < count, "cell", each, f"a whole number from 0 to {count - 1}: there are {count:,} {what}")
     return list(subject.shown.cells) or usual

@@ -1,4 +1,4 @@
-"""An estimate of the gradient from a few noisy runs of one image, with everything that it is made of."""
+"""An estimate of the gradient from a few noisy runs of one image, with everything that goes into the estimate."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class FewRuns(NamedTuple):
         return value, value - self.credit.weight[0]
 
     def credits(self, layer: NoisyLayer) -> np.ndarray:
-        """Return the credit of every input of the first layer in each run, shape (units, runs)."""
+        """Return the credit of the input of each first-layer unit in each run, shape (units, runs)."""
         if self.credit is None:  # one run
             return self.found.first_credit.T
         return layer.carried(self.credit.each()[:, 0], self.trace.signals[0][:, 0])

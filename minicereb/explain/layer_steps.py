@@ -184,7 +184,7 @@ def _title(walked: PixelPath, block: range) -> str:
 
 
 def _forward_steps(subject: ExplainedImage, walked: PixelPath) -> Iterator[Step]:
-    """Yield, for each layer with weights, the weighted sum of the path's unit and its value in the layers that follow."""
+    """Yield, for each layer with weights, the weighted sum of the path's unit and its values in the layers that follow."""
     for block in _blocks(walked):
         first, layer = block.start, walked.layers[block.start]
         x, v, unit = walked.values[first][0], walked.values[first + 1], walked.place(first + 1)
@@ -238,7 +238,7 @@ def window_terms(
 
 
 def _normalised(walked: PixelPath, number: int) -> Rows:
-    """Return the numbers of batch normalisation at the unit's channel [M-BN]."""
+    """Return the quantities of batch normalisation for the unit's channel [M-BN]."""
     layer, channel = walked.layers[number], walked.place(number)[-1]
     learning = isinstance(layer, BatchNormLearning)
     own = layer.layer if learning else layer

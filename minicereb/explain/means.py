@@ -1,4 +1,4 @@
-"""Means over neuronal noise: how an estimate converges, and how much rare noise that was not drawn could change it."""
+"""Means over neuronal noise: how an estimate converges, and how much rare noise that was not drawn could change the result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def credit_bounds_of(
 ) -> CreditBounds:
     """Bound the derivatives that an estimator can give for one image; zeros where there is no bound.
 
-    A bound is the range of the loss, from the ranges of the last layer's inputs, times the estimator's factor.
+    A bound is the range of the loss times the estimator's factor. The range of the loss follows from the ranges of the
+    last layer's inputs.
     """
     first, last = network.layers[0], network.layers[-1]
     span = _span(network, loss, labels)

@@ -29,12 +29,12 @@ def shaped(layer: NoisyLayer, values: np.ndarray, neurons: Sequence[int] = ()) -
 
 
 def drawn_neurons(layer: NoisyTime, neurons: Sequence[int]) -> list[int]:
-    """Return the neurons that are drawn in time: those that are shown, and the first ones."""
+    """Return the neurons whose course over time is drawn: those that are shown, and the first ones."""
     return sorted({*neurons, *range(min(len(layer.bias), max(LINES, layer.steps)))})
 
 
 def drawn_in_words(layer: NoisyLayer, neurons: Sequence[int] = ()) -> str:
-    """Say what the rows and columns of a picture are, for a layer in time."""
+    """Say what rows and columns mean in a picture of a layer in time."""
     if not isinstance(layer, NoisyTime):
         return ""
     count = len(drawn_neurons(layer, neurons))
@@ -195,7 +195,7 @@ def _in_time(subject: ExplainedImage, trace: Trace, layer: NoisyTime, neurons: l
 
 
 def responses_of(layer: NoisyTime, v: np.ndarray) -> np.ndarray:
-    """Return h of every unit, in the shape of the signals v, before it is read out."""
+    """Return the responses h of all units before the readout, in the shape of the signals v."""
     return v if layer.activation is None else layer.activation(v)
 
 

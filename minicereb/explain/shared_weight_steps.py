@@ -1,7 +1,7 @@
 """How a weight that several units share learns from loss values: over the positions of a convolution, or over time.
 
-The credit of every unit is the estimator's own. A shared weight moves the drive of all units that use it, so its change is a sum
-over these units; the layer's own weight gradient computes this sum ``[M-SHARED]``.
+The credit of every unit is taken from the estimator itself. A shared weight moves the drive of all units that use it, so
+its change is a sum over these units; the layer's own weight gradient computes this sum ``[M-SHARED]``.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def _logarithm(law: Law, towards: np.ndarray, spikes: bool, e: np.ndarray) -> fl
 
 
 def _by_flip(layer: NoisyLayer, few: FewRuns, units: np.ndarray, probes: int) -> Rows:
-    """Return what firing would do to the loss, times the density at the threshold, for each unit in the first run."""
+    """Return the effect of firing on the loss, times the density at the threshold, for each unit in the first run."""
     assert few.credit is not None
     assert few.at is not None
     sigma, law = float(layer.scale[0]), layer.law
@@ -283,7 +283,7 @@ def _drawn(few: FewRuns, layer: NoisyConvolution, probes: int, chance: np.ndarra
 
 
 def _flip_checks(layer: NoisyLayer, few: FewRuns, units: np.ndarray) -> list[Derivative]:
-    """Compare the density at the threshold with the derivative of the firing probability, for the two units nearest to it."""
+    """Compare the density at the threshold with the derivative of the firing probability, for the two units nearest the threshold."""
     assert few.at is not None
     law, sigma, u = layer.law, float(layer.scale[0]), few.at.drives[:, 0, 0]
     assert law is not None
@@ -372,7 +372,7 @@ def _sum_step(subject: ExplainedImage, few: FewRuns, weight: SharedWeight, score
 
 
 def _sum_checks(subject: ExplainedImage, few: FewRuns, weight: SharedWeight, scored: bool) -> list[Derivative]:
-    """Differentiate what a run's sum stands for: its log probability at fixed responses, or the loss at fixed noise."""
+    """Check a run's sum against the derivative of the run's log probability at fixed responses, or of its loss at fixed noise."""
     layer, x = subject.model.layers[0], subject.x
     array, signals = getattr(layer, weight.name), few.trace.signals[0][:, :, :1]
     if few.credit is None:

@@ -66,7 +66,7 @@ class Derivative:
 class EstimatedMean:
     """A mean over replications of the noise, with the interval mean ± half, and its expected value.
 
-    The `reference` is exact, with a half-width of 0, or another estimate; `by` says where it comes from.
+    The `reference` is exact, with a half-width of 0, or another estimate; `by` says where the reference comes from.
     """
 
     of: str
@@ -130,7 +130,7 @@ class Step:
 
 
 def compared(of: str, value: Any, found: FiniteDifference, kinks: Callable[[], str] = str) -> Derivative:
-    """Compare a derivative with its finite difference; `kinks`, called only at a kink, names its cause."""
+    """Compare a derivative with its finite difference; `kinks`, called only at a kink, names the cause of the kink."""
     slope, rounding, left, right, kink = found
     numbers = float(value), float(slope), float(rounding), float(left), float(right)
     return Derivative(of, *numbers, (kinks() or "the loss itself") if kink else "")

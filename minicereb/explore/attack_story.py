@@ -91,7 +91,7 @@ def attack_story(model: Any, dataset: Dataset, settings: Exploration, gradient: 
     dataset : Dataset
     settings : Exploration
     gradient : str
-        Source of the input gradient, see :func:`minicereb.attacks.gradients.source_named`.
+        Source of the input gradient (see :func:`minicereb.attacks.gradients.source_named`).
 
     Returns
     -------

@@ -65,7 +65,7 @@ def explore(train: Train, model: Any, dataset: Dataset, settings: Exploration) -
 
 
 def html(title: str, lead: str, stories: dict[str, Story], picture: str, described: dict[str, Any]) -> str:
-    """Return the HTML document of some stories, with a picture of the circuit (SVG, or empty)."""
+    """Return the HTML document with these stories (parts of the page) and a picture of the circuit (SVG, or empty)."""
     table, data = pack({f"{name}/{array}": each for name, story in stories.items() for array, each in story.arrays.items()})
     about = {"arrays": table, **{name: story.about for name, story in stories.items()}}
     attack = stories["attack"].about

@@ -30,8 +30,8 @@ REPLICATIONS = 3
 def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:
     """Yield the derivatives of a model, anything with ``forward`` and ``input_gradient``, at a few images (float64).
 
-    For the project's own kinds, every layer is checked at inputs that are jittered to avoid equal numbers and zeros
-    (:data:`JITTER`). `seed` determines credits and jitter.
+    For models of the project's own kinds, every layer is checked at inputs that are jittered to avoid equal numbers and
+    zeros (:data:`JITTER`). `seed` determines credits and jitter.
     """
     model, rng = in_float64(model), generator(seed, "model-claims")
     if isinstance(model, NoisyNetwork):
@@ -108,7 +108,7 @@ def _with(layers: Sequence[Any], number: int, key: str, weights: np.ndarray) -> 
 
 
 def _delta_rule(model: CerebellarNetwork, x: np.ndarray, labels: np.ndarray) -> Claim:
-    """Check a step of the delta rule at rate 1: it subtracts the gradient of the batch's mean loss from the readout."""
+    """Check a step of the delta rule at rate 1: it must subtract the gradient of the batch's mean loss from the readout."""
     before = model.readout.copy()
     learner = DeltaRule(in_float64(model), SGD(1.0), len(x), None)
     for _ in learner.learn(x, labels):
@@ -124,7 +124,7 @@ def _delta_rule(model: CerebellarNetwork, x: np.ndarray, labels: np.ndarray) -> 
 
 
 def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Iterator[Claim]:
-    """Check the network without noise and at fixed noise; for threshold neurons, the exact mean if available."""
+    """Check the network without noise and at fixed noise; for threshold neurons, also check the exact mean if available."""
     smooth = all(layer.activation is None or layer.activation.smooth for layer in model.layers)
     if smooth:
         yield from _input("NoisyNetwork.input_gradient", "G3", model, x, rng)

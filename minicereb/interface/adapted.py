@@ -31,7 +31,7 @@ class AdaptedClassifier(Predictor):
     classes : array-like, shape (classes,)
         Labels, sorted.
     inputs : int
-        Length of a row.
+        Number of values in a row.
     image_shape : tuple of int, optional
         Height, width and optionally channels.
     not_converted : str
@@ -239,7 +239,7 @@ def _affine_step(step: Any, inputs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _network(coefficients: list[np.ndarray], intercepts: list[np.ndarray], activation: str) -> Sequential:
-    """Return dense layers with an activation between them; for tanh(v) = 2σ(2v) - 1, the next layer includes the 2 and the -1."""
+    """Return dense layers with an activation between them; tanh(v) is 2σ(2v) - 1, with factor 2 and constant -1 in the next layer."""
     from minicereb.calculus.activations import Activation
     from minicereb.models.layers import ReLU
     from minicereb.models.noisy import NoisyLayer, NoisyNetwork

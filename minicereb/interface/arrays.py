@@ -115,8 +115,8 @@ def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
 def shape_of_images(given: Any, inputs: int, known: tuple[int, ...] | None = None) -> tuple[int, ...]:
     """Return height, width and optionally channels of images with this number of inputs.
 
-    The shape is the one `given` or, failing that, the one `known`. If there is neither, images are square if the number is a
-    square, and a line of pixels if it is not.
+    The shape is the one `given` or, failing that, the one `known`. If there is neither, images are taken to be square if
+    the number of inputs is a square number, and otherwise to be a single row of pixels.
     """
     if given is not None:
         return tuple(int(side) for side in given)

@@ -270,7 +270,7 @@ class LearningClassifier(Parameters, Predictor):
 
 
 def _column_names(x: Any) -> np.ndarray | None:
-    """Return the names of a table's columns, if they are texts."""
+    """Return the names of a table's columns, if these names are strings."""
     columns = getattr(x, "columns", None)
     if columns is None or not hasattr(x, "shape"):
         return None

@@ -1,4 +1,4 @@
-"""Results of attacks and evaluations as values: a table as text, and a table and a figure in a notebook."""
+"""Results of attacks and evaluations, which show themselves as a table of text, and in a notebook as a table and a figure."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Evaluation:
 
     @property
     def complaints(self) -> list[str]:
-        """Reasons to doubt the evaluation that the checklist found, each with its line and ε."""
+        """Reasons, found by the checklist, to doubt the evaluation, each with its line of the checklist and its ε."""
         return [
             f"{line['name']} ({line['verdict']}) at ε = {strength(entry['epsilon'])}: {line['reason']}"
             for entry in self.record["epsilons"]

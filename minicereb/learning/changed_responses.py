@@ -1,7 +1,7 @@
 """Outputs of many runs that differ by one response of a layer, in a loop for Numba that keeps each run in the cache.
 
-The version in NumPy is :meth:`minicereb.learning.noisy_runs.RunsOfLayer.losses_after`. The loop sums in another order,
-and its sigmoid is a rational function.
+:meth:`minicereb.learning.noisy_runs.RunsOfLayer.losses_after` does the same in NumPy. The loop sums in another order, and
+its sigmoid is a rational function.
 """
 
 from __future__ import annotations

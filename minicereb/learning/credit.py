@@ -30,7 +30,8 @@ class Credit(NamedTuple):
     changing_density : int
         Number of neurons whose score itself depends on σ: the whole layer for the score function, otherwise 0.
     by_density : array, shape (images, replications), or None
-        The derivative with respect to σ itself, before the division; it replaces `motion` and `changing_density`.
+        The derivative with respect to σ itself, before the division by `divisor`; it replaces `motion` and
+        `changing_density`.
     """
 
     values: Array

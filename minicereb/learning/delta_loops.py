@@ -1,9 +1,8 @@
 """A step of the delta rule through sparse wiring, without storing any activity: loops for Numba, cell by cell.
 
 A cell's activity is computed, used and discarded, then computed again for the gradient, which is cheaper than writing it to
-memory and reading it back. The version in NumPy is :class:`minicereb.learning.plasticity.DeltaRule`. The drive ``v`` is
-the same as there, bit for bit. LTD means, outputs and gradients are summed in another order and are equal within
-rounding.
+memory and reading it back. :class:`minicereb.learning.plasticity.DeltaRule` does the same in NumPy. The drive ``v`` is
+the same in both, bit for bit. LTD means, outputs and gradients are summed in another order and are equal within rounding.
 
 A batch has at most as many images as a line of :func:`minicereb.compiled.load_line` has numbers. Mossy fibres are rows; the
 columns after the last image are zeros.

@@ -23,7 +23,8 @@ def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, who
     Parameters
     ----------
     panels : dict
-        Seconds of each trial by title, an array per seed. The last value of a seed that stopped early is repeated.
+        Durations of the trials in s: for each panel's title, one array per seed. The last value of a seed that stopped
+        early is repeated.
     trials : int
         Largest number of trials.
     whole : float

@@ -160,7 +160,7 @@ def _published(config: TransferredAttack) -> list[str]:
 
 
 def published_for(config: TransferredAttack) -> dict[str, str]:
-    """Return the paper's accuracies for an experiment, by the report's name for the measurement."""
+    """Return the paper's accuracies for an experiment; the keys are the names of the measurements in the report."""
     names = ("filtered original_ot", "filtered adversarial_ot", "filtered adversarial_lap")
     return dict(zip(names, _published(config), strict=True))
 

@@ -126,7 +126,7 @@ def compared(trains: Sequence[Train], scale: str) -> list[Experiment]:
 
 
 def published(experiment: Experiment) -> dict[str, str]:
-    """Return the authors' accuracies for an experiment, in percent, by the report's name for the measurement."""
+    """Return the authors' accuracies for an experiment, in percent; the keys are the names of the measurements in the report."""
     if not isinstance(experiment, AttackedModel) or experiment.attack.objective != "mse":
         return {}
     attack = experiment.attack

@@ -47,8 +47,8 @@ class Study:
     expectation : str
         The paper's expectation or finding; empty if the question is our own.
     published : callable, optional
-        Maps an experiment to the accuracies that the paper gives for it, in percent, by the report's name for the
-        measurement.
+        Maps an experiment to the accuracies that the paper gives for it, in percent; their keys are the names of the
+        measurements in the report.
     captions : mapping
         Captions of the figures, by name.
     dataset, seeds : mapping

@@ -81,7 +81,7 @@ class Ratio(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """An estimator under one condition, a row per seed, scaled to one replication: variance falls as 1/K, time grows as K."""
+    """Measurements of an estimator under one condition, scaled to one replication (variance falls as 1/K, time grows as K)."""
 
     variances: np.ndarray  # (seeds, layers)
     errors: np.ndarray  # relative standard errors

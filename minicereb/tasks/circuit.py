@@ -67,7 +67,7 @@ class CircuitSignals(NamedTuple):
     nuclei : array
         The nuclear activity N, which is 0 at rest.
     climbing_fibre : array
-        The climbing fibre's signal e: 0 is spontaneous activity, 1 is the response to the US.
+        The climbing fibre's signal e: 0 is spontaneous activity, 1 is the response to the unconditioned stimulus.
     nuclear_synapses : float
         The strength v of the nuclear synapses at the beginning of the trial.
     """
@@ -194,7 +194,7 @@ class Circuit:
         Parameters
         ----------
         unconditioned : array of float32, shape (bins,)
-            The signal u, which is 1 while the US excites the olive, and otherwise 0.
+            The signal u, which is 1 while the unconditioned stimulus (US) excites the olive, and otherwise 0.
         number : int
             Index of the trial; only the shuffling of time courses depends on it.
         """

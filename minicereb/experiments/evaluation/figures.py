@@ -1,4 +1,4 @@
-"""Figures of an evaluation: bounds on the accuracy over ε, sizes of gradients, nearest misclassified images."""
+"""Figures of an evaluation: bounds on the accuracy against ε, sizes of gradients, nearest misclassified images."""
 
 from __future__ import annotations
 

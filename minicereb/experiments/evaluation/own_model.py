@@ -35,8 +35,8 @@ DECLARED = {field.name: declared(field) for field in fields(EvaluatedModel)}
 def classifier_named(name: str) -> Any:
     """Return the classifier made by the function ``package.module:factory``, or stored in an ONNX file.
 
-    Modules in the working folder are found. It raises :class:`InputError` if there is no such function or it does not return a
-    classifier, and :class:`MinicerebError` if the function fails.
+    The module may be in the working folder. It raises :class:`InputError` if there is no such function or it does not
+    return a classifier, and :class:`MinicerebError` if the function fails.
     """
     if name.endswith(".onnx"):
         return read_onnx(Path(name)).network

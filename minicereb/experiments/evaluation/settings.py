@@ -246,7 +246,8 @@ def evaluate_run(
 ) -> Generator[str, None, Record]:
     """Evaluate the model of a run into its folder; yield the progress in words, return the record.
 
-    It raises :class:`InputError` if the model has no mean prediction, or the data have fewer images.
+    It raises :class:`InputError` if the model has no mean prediction, or if the data have fewer test images than the
+    evaluation needs.
     """
     check_images(config, dataset)
     noisy = isinstance(model, NoisyNetwork) and any(layer.law is not None for layer in model.layers)

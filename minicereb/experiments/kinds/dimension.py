@@ -34,10 +34,10 @@ CALIBRATION = 1_000  # training images that determine the thresholds
 class Dimension(Experiment):
     """The participation ratio of a granule layer's activity.
 
-    Nothing is learned. Only the wiring matters; it is the same as in a model trained with the same seed. With the inputs
-    ``"pixels"``, each pixel is drawn from a different image, so that pixels are independent. Threshold cells have the activity 1
-    above a threshold, otherwise 0. If the inputs are not normal, 1,000 inputs of the same kind, from the training images,
-    determine the threshold.
+    Nothing is learned. Only the wiring matters, and a model trained with the same seed has the same wiring. With the
+    inputs ``"pixels"``, each pixel is drawn from a different image, so that pixels are independent. Threshold cells have
+    the activity 1 above a threshold, otherwise 0. If the inputs are not normal, 1,000 inputs of the same kind, from the
+    training images, determine the threshold.
     """
 
     record_shape = shape(

@@ -1,4 +1,4 @@
-"""How close the input gradient of each source is in direction to the exact gradient of the mean, and what it costs."""
+"""How well the direction of each source's input gradient agrees with the exact gradient of the mean, and each source's time."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class FastestAgain(Experiment):
 def fastest(records: list[Record]) -> int:
     """Return the index of the record that reached the target in the fewest steps or, if none did, of the most accurate one.
 
-    Steps are used, not seconds, because they do not depend on the machine's other work.
+    Steps are used rather than seconds, because the number of steps does not depend on the machine's other work.
     """
     return min(
         range(len(records)),

@@ -113,7 +113,7 @@ def _attacked(attack: Attack, substitute: Any, x: Array, labels: Array) -> Array
 def _answers(
     config: TransferredAttack, target: Any, substitute: Any, ids: np.ndarray, images: tuple[Array, Array]
 ) -> dict[str, np.ndarray]:
-    """Return the predictions of the substitute, and of the target by OT and, with noise, by LAP."""
+    """Return the predictions of the substitute, and of the target without noise (OT) and, if noisy, by mean probabilities (LAP)."""
     noisy = isinstance(target, NoisyNetwork) and any(layer.law is not None for layer in target.layers)
     answers = {}
     for kind, x in zip(KINDS, images, strict=True):
@@ -143,7 +143,7 @@ def _share(right: np.ndarray) -> Record:
 
 
 def pictures_path(out: Path, config: TransferredAttack) -> Path:
-    """Return the path of the pairs of images: beside the record, in the folder of the study."""
+    """Return the path of the file with pairs of images, which is beside the record in the study's folder."""
     return beneath(out, "experiments", f"{config_hash(config)[:16]}.npz")
 
 
@@ -243,7 +243,7 @@ class TransferMatrix(Experiment):
 
 
 def _read_attacked(path: Path, owner: str, dataset: Dataset, images: int) -> np.ndarray:
-    """Read attacked images; files from before 0.2 do not name their experiment and model."""
+    """Read attacked images; files written before version 0.2 do not name their experiment and model."""
     declared: dict[str, Declared] = {"x_adv": (np.float32, (images, dataset.inputs)), "owner": ("U", ())}
     stored = read_npz(path, declared, optional=("owner",))
     if "owner" in stored and str(stored["owner"]) != owner:
