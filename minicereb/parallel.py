@@ -195,7 +195,7 @@ _scratch = threading.local()
 
 @contextmanager
 def threads_if(worthwhile: bool) -> Iterator[None]:
-    """Within a block, let :func:`run_lanes` use threads only if the work takes longer than starting them.
+    """Within a block, let :func:`run_lanes` use threads only if the work takes longer than starting the threads.
 
     BLAS has one thread within the block in any case, so the result is the same.
     """
@@ -213,8 +213,9 @@ def keep_freed_memory() -> None:
     """Make the C library keep freed memory, up to 16 MiB per thread, for the next allocation.
 
     Otherwise the library may return large blocks to the operating system, which clears them before the next use. For
-    temporary arrays of megabytes, this takes a third of the time of the arithmetic. glibc keeps up to twice the largest
-    mapped block that it saw freed (M_TRIM_THRESHOLD in mallopt(3)), so we free one here; no memory is touched.
+    temporary arrays of megabytes, clearing takes a third of the time of the arithmetic. The library glibc keeps up to
+    twice the largest mapped block that it saw freed (M_TRIM_THRESHOLD in mallopt(3)), so this function frees a large
+    block, without touching its memory.
     """
     np.empty(8 << 20, dtype=np.uint8)
 

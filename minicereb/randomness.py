@@ -1,9 +1,9 @@
 """Addressed randomness: a draw depends on its address, never on earlier draws.
 
-:func:`generator` returns the NumPy generator of an address (seed, stream, numbers), for draws on the host: wiring, initial
-weights, orders. :func:`uniform`, for the random starts of attacks, is counter-based, so NumPy and CuPy give the same bits in any
-block of images. :func:`signed_uniform`, for large amounts of neuronal noise, is counter-based too; it works on whole arrays and
-is several times as fast as NumPy's generators.
+:func:`generator` returns the NumPy generator of an address (seed, stream, numbers), for draws on the host: wiring,
+initial weights, orders of images. :func:`uniform`, for the random starts of attacks, is counter-based, so NumPy and CuPy
+give the same bits in any block of images. :func:`signed_uniform`, for large amounts of neuronal noise, is counter-based
+too; it works on whole arrays and is several times as fast as NumPy's generators.
 """
 
 from __future__ import annotations

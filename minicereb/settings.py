@@ -71,7 +71,7 @@ class Setting(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """The values to choose from; empty if any value within the bounds will do."""
+        """The values to choose from; empty if every value within the bounds is valid."""
         choices = self.choices() if callable(self.choices) else self.choices
         return list(choices or ())
 

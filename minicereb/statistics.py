@@ -123,7 +123,7 @@ def _score_bound(only_one: int, only_other: int, images: int, z: float) -> float
 
 
 def _score(only_one: int, only_other: int, images: int, difference: float) -> float:
-    """Return Tango's statistic: observed minus hypothesised difference, over its standard deviation under the hypothesis."""
+    """Return Tango's statistic: observed minus hypothesised difference, divided by its standard deviation if the hypothesis holds."""
     b = (2 * images - only_one + only_other) * difference - only_one - only_other
     c = -only_other * difference * (1 - difference)
     # the most likely share of images on which only the other is correct
@@ -157,7 +157,7 @@ def detectable_difference(deviation: float, draws: int, power: float = 0.8, leve
     Parameters
     ----------
     deviation : float
-        Standard deviation of the differences, for example of two models with the same seed; the result has its unit.
+        Standard deviation of the differences, for example of two models with the same seed; the result has the same unit.
     draws : int
         Number of differences, at least 2.
     power, level : float

@@ -283,7 +283,7 @@ def _drawn(few: FewRuns, layer: NoisyConvolution, probes: int, chance: np.ndarra
 
 
 def _flip_checks(layer: NoisyLayer, few: FewRuns, units: np.ndarray) -> list[Derivative]:
-    """Compare the density at the threshold with the derivative of the firing probability, for the two units nearest the threshold."""
+    """Compare the density at the threshold with the derivative of the firing probability, for the two units nearest to firing."""
     assert few.at is not None
     law, sigma, u = layer.law, float(layer.scale[0]), few.at.drives[:, 0, 0]
     assert law is not None

@@ -90,7 +90,7 @@ def examine(claim: Claim, seed: int = 0) -> CheckedClaim:
 
 
 def credited(function: Callable[[Any], Any], at: np.ndarray, credit: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Return ``Σ credit · (function(z) - function(at))`` as a function of z; the difference comes before the sum, to limit rounding."""
+    """Return ``Σ credit · (function(z) - function(at))`` as a function of z; subtracting before summing limits rounding."""
     before = np.array(function(at))  # a copy, because the next call may overwrite this memory
 
     def value(z: np.ndarray) -> float:

@@ -73,7 +73,7 @@ def decide(model: OnnxModel, asked: Property, seconds: float) -> Decision:
 
 
 def _within(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the nearest single-precision numbers within the bounds, or simply the nearest numbers if there are none within the bounds."""
+    """Return the nearest single-precision numbers within the bounds, or simply the nearest if none are within the bounds."""
     near = np.clip(x, low, high).astype(np.float32)
     towards = np.where(near > high, -np.inf, np.inf).astype(np.float32)
     return np.where((near > high) | (near < low), np.nextafter(near, towards), near)

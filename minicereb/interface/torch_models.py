@@ -32,7 +32,7 @@ def import_torch() -> Any:
 
 
 class OwnModule:
-    """A PyTorch module that is called directly, with its gradient by autograd; rows of pixels are reshaped into the images that it takes.
+    """A PyTorch module that is called directly, with its gradient by autograd; rows of pixels are reshaped into its inputs.
 
     Parameters
     ----------

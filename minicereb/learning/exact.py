@@ -103,7 +103,7 @@ def _patterns(xp: Any, block: slice, neurons: int) -> Array:
 
 
 def _last_layer(network: NoisyNetwork, loss: ReplicatedLoss, drive: Array, label: Array) -> tuple[Array, Array]:
-    """Return each pattern's loss and its gradient for the last layer's drive, for images of one class (and one target class)."""
+    """Return each pattern's loss and its gradient with respect to the last drive, for images of one class (and one target)."""
     xp, last = xp_of(drive), network.layers[-1]
     outputs = drive[:, None, :]
     if loss.smooth:

@@ -49,7 +49,8 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
     probes : int
         Number of units of a convolution that the estimators flip and resample change, per image and replication.
     output_draws : int
-        Number of draws of the outputs' noise for each run: 1, or for estimators by the score an even number of at least 4.
+        Number of draws of the outputs' noise for each run: 1 or, for estimators that use the score, an even number of at
+        least 4.
     """
     found = choose("estimator", name, LEARNED_BY)
     require(last_layer in LAST_LAYER, "last-layer", last_layer, ", ".join(LAST_LAYER))
@@ -203,7 +204,8 @@ class GLR:
     seed : int
         Seed of the noise.
     l2, l1 : float
-        Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases excepted ``[M-PENALTY]``; reported losses exclude them.
+        Penalties ``½ l2 Σθ² + l1 Σ|θ|`` on all weights except biases ``[M-PENALTY]``; reported losses do not include
+        them.
     learn_scale : bool
         Whether the noise scales learn too, as ``log σ``.
     baseline : {"mean", "class", "image"}
@@ -211,10 +213,10 @@ class GLR:
         mean of the image's class in earlier steps, or this running mean plus the image's own deviation from it
         ``[M-LEARNED]``.
     allocation : {"equal", "scatter"}
-        Whether every image of a batch has K replications, or K on average, with more for images whose gradient scattered more in
-        earlier steps ``[M-NEYMAN]``.
+        Whether every image of a batch has exactly K replications, or K on average, with more replications for images
+        whose gradient scattered more in earlier steps ``[M-NEYMAN]``.
     images : int
-        Number of training images, for the statistics of each.
+        Number of training images, which the statistics of each image require.
     """
 
     batches_ahead = 16  # converted from uint8 together

@@ -54,7 +54,7 @@ class IntervalBackpropagation(Backpropagation):
         self.epsilon, self.pessimism, self.total_steps = epsilon, pessimism, total_steps
 
     def worst(self, x: Array, labels: Array, epsilon: float) -> tuple[Array, list[tuple[Array, Array]]]:
-        """Return the worst outputs for the labels that the bounds allow, and the input of each layer.
+        """Return the worst outputs that the bounds allow, given the labels, and the input of each layer.
 
         The label's output is at its lower bound, and all others are at their upper bounds. The box is clipped to [0, 1].
         """

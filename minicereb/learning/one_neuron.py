@@ -162,7 +162,7 @@ class Flip(OneByOne):
         return Credit(drawn.scatter(found, fires.shape), None, layer.scale, -a)
 
     def _in_time(self, at: RunsOfLayer, layer: NoisyTime) -> Credit:
-        """Flip every neuron in every step; its later spikes are computed from its own noise."""
+        """Flip every neuron in every step; the neuron's later spikes are computed from its own noise."""
         u, v = at.drives, at.signals
         flipped = xp_of(v).concatenate([at.loss_with(layer.after_flip(v, u, t)) for t in range(layer.steps)])
         assert layer.activation is not None

@@ -34,7 +34,7 @@ class PessimisticDeltaRule(DeltaRule):
     cerebellum, optimizer, batch_size, ltd_decay
         As for :class:`~minicereb.learning.plasticity.DeltaRule`.
     epsilon : float
-        ε in L∞, at least 0; it grows linearly from 0 over the first half of the updates.
+        The bound ε in L∞, at least 0, which grows linearly from 0 over the first half of the updates.
     pessimism : float
         λ, from 0 to 1: the weight of the worst activity in the weight change.
     total_steps : int
@@ -47,9 +47,10 @@ class PessimisticDeltaRule(DeltaRule):
     -----
     In addition to the activity ``[h | μ | 0]``, the sums ``u + l`` and the differences ``u - l`` of each granule cell's bounds
     ``[M-BOX]`` are stored, one row per cell. The factor ½ is applied to the small matrices that multiply these large ones.
-    Results equal the formulas of :mod:`minicereb.calculus.cerebellum` up to the order of summation.
+    Results equal those of the formulas in :mod:`minicereb.calculus.cerebellum`, up to the order of summation.
 
-    The loss of an image is (1 - λ) times the loss of its outputs plus λ times that of the worst outputs; it is convex in W.
+    The loss of an image is (1 - λ) times the loss of its outputs plus λ times the loss of the worst outputs; this sum is
+    convex in W.
     """
 
     def __init__(

@@ -34,11 +34,11 @@ class DrawnUnits(NamedTuple):
     times: Array
 
     def of(self, values: Array) -> Array:
-        """Return the values of the drawn units, shape (runs, draws), given all, shape (units, images, replications)."""
+        """Return the values of the drawn units, shape (runs, draws), given the values of all, (units, images, replications)."""
         return _columns(values)[self.units, xp_of(values).arange(len(self.units))[:, None]]
 
     def scatter(self, found: Array, shape: tuple[int, ...]) -> Array:
-        """Return an unbiased estimate of every unit's value, (units, images, replications), from those drawn."""
+        """Return an unbiased estimate of every unit's value, (units, images, replications), from values of the drawn units."""
         xp, runs = xp_of(found), len(found)
         places = self.units * runs + xp.arange(runs)[:, None]
         total = xp.bincount(places.ravel(), (found / self.times).ravel(), shape[0] * runs)
@@ -83,7 +83,7 @@ def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
 
 
 def draw_units_loop(chance: Array, start: Array, units: Array, times: Array) -> None:
-    """Do the same as :func:`draw_units`: walk over the units in all runs, and take a unit where the sum passes the next point.
+    """Do the same as :func:`draw_units`: walk over the units, and take a unit where the running sum passes the next point.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ Another package adds a rule through an entry point in the group ``minicereb.rule
     def sign_rule(z, error, readout):
         return np.sign(z) @ error
 
-``minicereb train cerebellum --rule NAME`` then accepts its name.
+``minicereb train cerebellum --rule NAME`` then accepts the name of this rule.
 """
 
 from __future__ import annotations

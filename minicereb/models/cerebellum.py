@@ -30,7 +30,7 @@ class CerebellumCache(NamedTuple):
     active : array of bool, shape (cells, images), or None
         Which granule cells are active; None after a compiled pass, which stores no activity.
     fibres : array, shape (slabs, inputs, length), or None
-        After a compiled pass: the mossy fibres, see :mod:`minicereb.calculus.fused`.
+        After a compiled pass: the mossy fibres (see :mod:`minicereb.calculus.fused`).
     images : int
         After a compiled pass: number of images.
     """

@@ -16,7 +16,7 @@ from minicereb.parallel import cell_blocks, row_blocks, run_lanes, scratch
 class FirstLayer:
     """``v = J a(x) + r``, and the outputs as a function of v alone.
 
-    A model provides it as its property ``first_layer``. Images are rows: `v` has the shape (images, cells).
+    A model provides a ``FirstLayer`` as its property ``first_layer``. Images are rows: `v` has the shape (images, cells).
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ def initial_mlp(inputs: int, hidden: tuple[int, ...], classes: int, seed: int) -
     Parameters
     ----------
     inputs, classes : int
-        Width of the images and number of outputs.
+        Number of inputs and number of outputs.
     hidden : tuple of int
         Units in each hidden layer; empty for a linear classifier.
     seed : int

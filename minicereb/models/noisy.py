@@ -158,7 +158,7 @@ class NoisyLayer:
         return self.unpooled_in_rows(d_response, v) * slope
 
     def carried(self, d_v: Array, v: Array) -> Array:
-        """Return the gradient with respect to each unit's input, given that of the signal alone; here they are the same."""
+        """Return the gradient with respect to each unit's input, given the gradient of the signal; here they are the same."""
         return d_v
 
     def send_back(self, d_v: Array) -> Array:
@@ -176,7 +176,7 @@ class NoisyLayer:
         return dense_input_gradient(d_v, self.weight)
 
     def largest_changes(self, rise: Array, fall: Array) -> Array:
-        """Return a bound on the size of each drive's change, if inputs rise and fall by no more than this ``[M-SMOOTH]``.
+        """Return a bound on the size of each drive's change, if inputs rise and fall by at most these amounts ``[M-SMOOTH]``.
 
         Parameters
         ----------
@@ -197,7 +197,7 @@ class NoisyLayer:
 
 
 def signals_loop(u: Array, e: Array, v: Array, h: Array, scale: Array, half_slope: Any) -> None:
-    """``v = u + σe`` and ``h = φ(v)`` in one pass, φ as :func:`minicereb.calculus.activations.loop_slope` says.
+    """``v = u + σe`` and ``h = φ(v)`` in one pass; :func:`minicereb.calculus.activations.loop_slope` encodes φ as a number.
 
     Parameters
     ----------

@@ -276,8 +276,8 @@ def initial_noisy_convolutional(
         Neurons of each dense hidden layer; may be empty.
     classes : int
     seed : int
-        Seed of the weights, which are normal with a standard deviation of `SPREAD` σ / √(inputs per unit), and 1 / √inputs for
-        the outputs. Biases start at 0.
+        Seed of the weights, which are normal with a standard deviation of `SPREAD` σ / √(inputs per unit), or 1 / √inputs
+        for the output layer. Biases start at 0.
     kernel, stride, pool : int
         For every convolution: side of the kernel, distance between windows, and side of the squares that are pooled (1: no
         pooling).
@@ -286,9 +286,9 @@ def initial_noisy_convolutional(
     law : Law or None
         Distribution of the noise; None for a network without noise, which learns by backpropagation.
     scales : tuple of float
-        σ of each layer, outputs included, above 0; or one value for all. Ignored without noise.
+        Noise scale σ of each layer, including the outputs, above 0; or one value for all. Ignored without noise.
     output_noise, output_activation : bool
-        Whether the outputs have noise, and an activation.
+        Whether the outputs have noise, and whether they have an activation.
     """
     if len(image_shape) not in (2, 3):
         raise InputError("dataset", image_shape, "a data set of images: a convolution needs rows and columns")

@@ -53,7 +53,7 @@ class NoisyTime(NoisyLayer):
     firing : float
         ϑ.
     averages : bool
-        Whether the layer's response is the mean of h over time; otherwise it is the h of the last step.
+        Whether the layer's response is the mean of h over time; otherwise the response is h of the last step.
     """
 
     recurrent: Array | None = None
@@ -78,7 +78,7 @@ class NoisyTime(NoisyLayer):
         return array.reshape(self.steps, len(self.bias), *array.shape[1:])
 
     def currents(self, x: Array) -> Array:
-        """``θ x_t + b`` for x of shape (inputs, ...): shape (steps, or 1 for whole images, neurons, ...)."""
+        """``θ x_t + b``, shape (steps, neurons, ...), or (1, neurons, ...) for whole images; x has the shape (inputs, ...)."""
         xp, shape = xp_of(x), x.shape[1:]
         parts = x.reshape(1 if self.whole else self.steps, self.weight.shape[1], -1)
         currents = xp.matmul(self.weight, parts) + self.bias[:, None]
@@ -172,7 +172,7 @@ class NoisyTime(NoisyLayer):
         return xp.concatenate(found[::-1])
 
     def signal_gradient_in_rows(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return the gradient with respect to every step's input for images in rows; :meth:`input_gradient` sends it back."""
+        """Return the gradient with respect to every step's input for images in rows; :meth:`input_gradient` carries it back."""
         xp = xp_of(v)
         v = v.T
         d_v = self.signal_gradient(d_response.T, v, slope.T if hasattr(slope, "T") else slope)
@@ -284,7 +284,7 @@ def after_flip_loop(drives: Array, signals: Array, t: int, leak: Any, firing: An
     ----------
     drives, signals : array, shape (steps, neurons and runs)
     t : int
-        Step of the flip.
+        Step in which the neuron is flipped.
     leak, firing : float
     change : array, shape (neurons and runs,)
         Overwritten.
@@ -319,14 +319,14 @@ def initial_noisy_in_time(
     output_noise: bool = True,
     output_activation: bool = False,
 ) -> NoisyNetwork:
-    """Return an untrained network with time steps: a recurrent or a spiking layer, and outputs that read it.
+    """Return an untrained network with time steps: a recurrent or a spiking layer, and an output layer that reads it.
 
     Parameters
     ----------
     image : tuple of int
         Shape of an image; its first axis is the rows.
     hidden : tuple of int
-        Number of neurons, as a tuple of one.
+        Number of neurons, as a tuple with one entry.
     classes, seed : int
     spiking : bool
         Whether the layer consists of leaky integrate-and-fire neurons with threshold 1, whose mean activity is read out.

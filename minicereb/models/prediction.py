@@ -1,4 +1,4 @@
-"""Predictions of a noisy network by its mean probabilities over noise (LAP); its own ``forward`` is without noise (OT)."""
+"""Predictions of a noisy network by mean probabilities over noise (LAP); the network's own ``forward`` is without noise (OT)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers applied one after another: the only way to combine layers, and itself a layer."""
+"""Layers applied one after another. There is no other way to combine layers, and the result is itself a layer."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def draw_wiring(
     field: int | None = None,
     codons: float | None = None,
 ) -> Wiring:
-    """Draw a wiring ``[C-J]``: positions by kind, weights independently from N(0, 1/k), or codons ``[M-CODON]``.
+    """Draw a wiring ``[C-J]``: positions according to the kind, and independent weights from N(0, 1/k), or codons ``[M-CODON]``.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def _patches(rng: np.random.Generator, cells: int, image_shape: tuple[int, ...],
 
 
 def _placed(rng: np.random.Generator, image_shape: tuple[int, ...], height: int, length: int, offsets: np.ndarray) -> np.ndarray:
-    """Place a rectangle for each cell at random; `offsets` are the indices of its pixels relative to the upper left corner."""
+    """Place a rectangle for each cell at random; `offsets` are its pixels' indices relative to the upper left corner."""
     (rows, columns), cells = image_shape[:2], len(offsets)
     channels = image_shape[2] if len(image_shape) == 3 else 1
     top = rng.integers(0, rows - height, cells, dtype=np.int32, endpoint=True)

@@ -48,7 +48,7 @@ def circuit(
     pixels, classes : int
         Sizes of the input and of the output.
     cells : int or None
-        Number of granule cells; None for the letter m.
+        Number of granule cells; with None the picture shows the letter m.
     inputs_per_cell : int or None
         Number k of inputs of each granule cell; None for full wiring.
     theme : {"auto", "light", "dark"}

@@ -1,4 +1,4 @@
-"""Figures of eyelid conditioning: granule cells over the interval, synapses before and after, the lid over the trials."""
+"""Figures of eyelid conditioning: granule cells during the interval, synapses before and after learning, the lid by trial."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: f
     time : array, shape (bins,)
         In ms.
     granule : array of float, shape (cells, bins)
-        Activity. Of the cells that prefer a time before the US, at most 200 are drawn, evenly spaced in order of preferred time.
+        Activity. Of the cells that prefer a time before the unconditioned stimulus, at most 200 are drawn, evenly spaced
+        in order of preferred time.
     cs : tuple of float
         Onset and end of the conditioned stimulus (CS) in ms.
     us : float
@@ -54,7 +55,7 @@ def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: f
 
 
 def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: np.ndarray, us: float) -> Figure:
-    """Draw the parallel fibre weights (one per cell, from 0 to 1) over preferred times, before and after learning.
+    """Draw the parallel fibre weights (one per cell, from 0 to 1) against preferred times, before and after learning.
 
     Other arguments are those of :func:`raster`.
     """
@@ -77,7 +78,7 @@ def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: n
 
 
 def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], cs: tuple[float, float], us: float) -> Figure:
-    """Draw the lid's closure in percent over each trial, stacked, with the first trial at the bottom.
+    """Draw the lid's closure in percent during each trial, stacked, with the first trial at the bottom.
 
     A trace has shape (bins,) and a name; other arguments are those of :func:`raster`.
     """
@@ -97,7 +98,7 @@ def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], c
 
 
 class Film:
-    """An animation with one frame per trial: the lid over time, and the synapses by preferred time; see :func:`raster`."""
+    """An animation with one frame per trial: the lid against time, and the synapses against preferred time (:func:`raster`)."""
 
     def __init__(self, time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float):
         self.time, self.preferred = time, preferred_times(time, granule)

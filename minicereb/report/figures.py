@@ -1,6 +1,7 @@
 """Figures in one style, colour-blind safe and readable in print; animations as GIF files.
 
-matplotlib is imported where something is drawn: this takes half a second, and most commands draw nothing.
+matplotlib is imported only where something is drawn, because the import takes half a second and most commands draw
+nothing.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def curves(
     points : collection of str
         Names of lines that are drawn as points only, since nothing is known between the points.
     conclusion : str
-        A statement of what the figure shows, written above it; compute it from the numbers that are drawn.
+        A statement of what the figure shows, written above the figure; compute it from the numbers that are drawn.
     """
     from matplotlib.ticker import MaxNLocator
 

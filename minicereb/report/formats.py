@@ -38,7 +38,7 @@ def with_interval(share: float | None, bounds: Sequence[float] | None) -> str:
 
 
 def share_interval(shares: Sequence[float], images: int) -> tuple[float, float]:
-    """Return the 95% interval of a mean of shares, one per seed: over the seeds, or, if all are equal, over the images."""
+    """Return the 95% interval of a mean of shares, one per seed: over the seeds or, if all shares are equal, over the images."""
     if max(shares) - min(shares) < 1e-9:
         return proportion_interval(round(shares[0] * images), images)
     low, high = mean_interval(shares)

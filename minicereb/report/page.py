@@ -73,7 +73,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: the content of an SVG or PNG file, its name without ending, and its ending."""
+    """A figure: the content of an SVG or PNG file, the file's name without extension, and the extension."""
 
     name: str
     content: bytes
@@ -118,7 +118,7 @@ def html(page: Page) -> str:
 
 
 def filled_in(package: str, template: str, script: str = "", **values: Any) -> str:
-    """Fill in a template, a file of a package. A script becomes part of the page, whose security policy allows it by its hash."""
+    """Fill in a template file of a package. A script becomes part of the page, whose security policy allows it by its hash."""
     from jinja2 import Environment, StrictUndefined  # slow to import, and most commands write no page
 
     if script:
@@ -171,8 +171,8 @@ def plain(text: str) -> str:
 def write(page: Page, path: Path) -> list[Path]:
     """Write a page as HTML to `path`, and next to it as Markdown with its pictures; return the paths in this order.
 
-    It raises :class:`InputError` if a Markdown file of this name exists without a page next to it, because it then does not
-    belong to a report.
+    It raises :class:`InputError` if a Markdown file of this name exists without a page next to it, because such a file
+    does not belong to a report.
     """
     text = path.with_suffix(".md")
     if text.exists() and not path.exists():

@@ -55,12 +55,12 @@ def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, who
 
 
 def trajectories(paths: Mapping[str, np.ndarray], step: float) -> Figure:
-    """Draw the pole's angle, the cart's position and the force over time, one line per path.
+    """Draw the pole's angle, the cart's position and the force against time, one line per path.
 
     Parameters
     ----------
     paths : dict
-        Arrays (steps, 5) by name: x, ẋ, θ, θ̇ at the end of each step, and the force during it.
+        Arrays (steps, 5) by name: x, ẋ, θ, θ̇ at the end of each step, and the force during the step.
     step : float
         Seconds per step.
     """

@@ -16,7 +16,7 @@ def sliders(draw: Callable[..., bytes], **values: Sequence[Any]) -> Any:
 
     Without ipywidgets, outside a notebook, or if the environment variable ``MINICEREB_STATIC`` is set, the result is only
     the figure for the default arguments. The documentation is built with this variable. A notebook that is saved with
-    sliders contains this figure too, for viewers that cannot show them.
+    sliders contains this figure too, for viewers that cannot show sliders.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ class CheckContext:
         return f"the {len(self.ids)} correctly classified images"
 
     def left(self, white_box: bool = False, without: str | None = None) -> np.ndarray:
-        """Return the indices of the images that withstood all attacks except `without`, or all white-box attacks among them."""
+        """Return the indices of the images that withstood all attacks (or only the white-box attacks), not counting `without`."""
         counting = [name for name in self.plan.attacks if name != without and (attack_named(name).white_box or not white_box)]
         attacks = [self.plan.attacks.index(name) for name in counting]
         return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]
@@ -361,7 +361,7 @@ def _repeatable(context: CheckContext) -> CheckResult:
 
 
 def _independent(context: CheckContext) -> CheckResult:
-    """Compare outputs with those for the reversed batch and, for the first few images, with those for the image alone."""
+    """Compare outputs with outputs for the reversed batch and, for the first few images, with outputs for the image alone."""
     if (context.shifts > 1).any():
         return _not_tested("outputs are random, so that they differ anyway")
     shifts = context.shift(context.target.outputs(context.ids[::-1])[::-1])
@@ -381,7 +381,7 @@ def _independent(context: CheckContext) -> CheckResult:
 
 
 def _of_range(shifts: np.ndarray) -> float:
-    """Return the largest shift as an approximate share of the outputs' range, which is far larger than their rounding."""
+    """Return the largest shift as an approximate share of the outputs' range, which is far larger than rounding errors."""
     return float(min(shifts.max(), 1e9) * OF_RANGE)
 
 

@@ -44,7 +44,7 @@ class EvaluationTarget:
     gradient : str
         Source of the input gradient, see :func:`minicereb.attacks.gradients.source_named`.
     draws : int
-        Number of replications of the noise for this source.
+        Number of replications of the noise for the source of the gradient.
     judge : callable, optional
         Maps images on the device and their indices to predictions on the host, for a randomised model. The function uses
         fresh noise, which no attack has used. By default the model's own outputs decide.
@@ -99,7 +99,7 @@ class EvaluationTarget:
         return self._judged(substitute, attack, ids, own=False)
 
     def _judged(self, model: Any, attack: Attack, ids: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attack `model`; unless its own predictions decide, go on after misclassification, and let the target judge images."""
+        """Attack `model`; unless its own predictions decide, go on after misclassification, and let the target judge."""
         broken, x_adv, distance = [], [], []
         what = (model, attack, self.rows, self.labels, ids)
         for block in attack_images(*what, image_shape=self.image_shape, include_misclassified=not own):

@@ -58,7 +58,7 @@ def input_gradients(
 
 
 def gradient_statistics(gradients: np.ndarray) -> GradientStatistics:
-    """Return the statistics of gradients of shape (images, inputs), at least one."""
+    """Return the statistics of at least one gradient, shape (images, inputs)."""
     finite = np.isfinite(gradients).all(axis=1)
     with np.errstate(invalid="ignore", over="ignore"):
         norms = np.where(finite, np.sqrt((gradients * gradients).sum(axis=1)), np.nan)
@@ -75,7 +75,7 @@ def norm_quantiles(norms: np.ndarray) -> list[float | None]:
 def double_precision(model: Any) -> Any | None:
     """Return a copy of a dataclass with every array in float64, any other model unchanged; None if the copy would be too large.
 
-    A model that is not a dataclass is expected to compute in the precision of its input, or to refuse. It raises
+    A model that is not a dataclass is expected to compute in the precision of its input, or to raise an error. It raises
     :class:`ModelError` if a user's dataclass cannot be copied with other arrays.
     """
     if not isinstance(model, Guarded):

@@ -25,7 +25,7 @@ class Outcomes:
     ids, labels, predicted : array of int64, shape (images,)
         Indices, labels, and the predictions for the clean images.
     tried : array of uint8, shape (epsilons, attacks, images)
-        :data:`NOT_TRIED`, :data:`WITHSTOOD` or :data:`BROKEN`.
+        The outcome of each attack: :data:`NOT_TRIED`, :data:`WITHSTOOD` or :data:`BROKEN`.
     certified : array of bool, shape (epsilons, images)
     margin : array of float64, shape (epsilons, images)
         The bound that decides whether an image is certified; NaN without a certificate.

@@ -35,6 +35,6 @@ def own_substitute(dataset: Dataset, seed: int) -> CerebellarNetwork:
 
 
 def substitutes_for(dataset: Dataset, seed: int, others: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return the models from which attacks are transferred, by name, and the reason why there is none in closed form (or "")."""
+    """Return the models from which attacks are transferred, by name, and the reason why none is in closed form (or "")."""
     own, why = attempt(lambda: own_substitute(dataset, seed))
     return {**({} if own is None else {OWN: own}), **others}, why

@@ -30,7 +30,7 @@ RESPONSE = 10  # least closure in % that counts as a response
 
 
 def mean_over(of: str | Callable[[Record], Any], digits: int = 1) -> Callable[[Results], str]:
-    """Return a function that formats the mean of a record entry over the seeds, see :func:`over_seeds`."""
+    """Return a function that formats the mean of a record entry over the seeds (see :func:`over_seeds`)."""
     return lambda group: over_seeds([of(r) if callable(of) else r[of] for r in group.records], digits)
 
 
@@ -49,7 +49,7 @@ def over_seeds(values: Sequence[float | None], digits: int = 1) -> str:
 
 
 def trials_to_criterion(phase: str) -> Callable[[Record], int | None]:
-    """Return a record's number of trials to a phase's criterion; None for extinction if nothing was acquired."""
+    """Return a record's number of trials until a phase's criterion was met; None for extinction if nothing was acquired."""
     return lambda record: (
         None if phase == "extinction" and record["criterion"]["acquisition"] is None else record["criterion"][phase]
     )
@@ -84,7 +84,7 @@ ISI_SIZES: dict[str, tuple[tuple[int, ...], int, int, int]] = {
 
 
 def _isi_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
-    """Run every interval in every arm; short intervals only with the delay protocol and intact circuits."""
+    """Run every interval in every arm of the study; short intervals only with the delay protocol and intact circuits."""
     intervals, cells, acquisition, extinction = ISI_SIZES[scale]
     experiments = []
     for seed, (protocol, lesions, rule) in product(seeds, ARMS.values()):
@@ -102,7 +102,7 @@ def _by_arm(results: Results) -> dict[tuple[str, int], Results]:
 
 
 def _isi_table(results: Results) -> Blocks:
-    """Return a table with a row for every arm and interval, then the shift of the times with the interval."""
+    """Return a table with a row for every arm and interval, then how the times shift with the interval."""
     found, session, rows = _by_arm(results), results[0][0].session, []
     closure = mean_over(lambda record: record["closure"][session.acquisition - 1])
     for (arm, interval), group in found.items():
@@ -127,7 +127,7 @@ def _isi_table(results: Results) -> Blocks:
 
 
 def _shifts(found: dict[tuple[str, int], Results]) -> list[list[str]]:
-    """Return the shift of peaks and troughs with the interval, from a least-squares line for each seed."""
+    """Return how far peaks and troughs shift with the interval, from a least-squares line for each seed."""
     rows = []
     for arm, (what, words) in product(ARMS, TIMES.items()):
         intervals = [interval for name, interval in found if name == arm and interval not in SHORT]
@@ -311,7 +311,7 @@ def _by_lesion(results: Results) -> dict[str, Results]:
 
 
 def _lesions_table(results: Results) -> Blocks:
-    """Return a table that shows for each lesion whether, when and how much the circuit responds, and whether it stops."""
+    """Return a table that shows for each lesion whether, when and how much the circuit responds, and whether responding stops."""
     session = results[0][0].session
     found = tabulate(
         "lesion",

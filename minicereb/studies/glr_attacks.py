@@ -51,7 +51,7 @@ SOURCES_SIZES = {
 
 
 def _sources_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """For both losses, compare each source with the exact gradient, then use it in PGD-40 against OT and LAP predictions."""
+    """For both losses, compare each source with the exact gradient, then use it in PGD-40 against both kinds of prediction."""
     hidden, epochs, compared, attacked, searched, judging, sources = SOURCES_SIZES[scale]
     experiments: list[Experiment] = []
     for seed, loss in product(seeds, ("cross-entropy", "zero-one")):
@@ -108,7 +108,7 @@ WHITEBOX_SIZES = {"smoke": (40, 16, 8), "course": (500, 64, 16), "paper": (5_000
 
 
 def _whitebox_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Attack each network by FGSM via the first substitute, then directly by PGD-40, with OT and LAP predictions."""
+    """Attack each network by FGSM via the first substitute, then directly by PGD-40, and test both kinds of prediction."""
     size, (images, search, draws) = glr_tables.SIZES[scale], WHITEBOX_SIZES[scale]
     experiments: list[Experiment] = []
     for seed, row in product(seeds, ROWS):

@@ -56,7 +56,7 @@ EPSILONS = (0.005, 0.05)
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Measure how long each network and way of learning take to the target; train one for some epochs and evaluate it."""
+    """Measure how long each network takes to the target with each way of learning; also train and evaluate one of each."""
     size, experiments = SIZES[scale], list[Experiment]()
     for seed in seeds:
         for network in size.networks:

@@ -81,7 +81,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TransferredAttack]:
-    """Attack every row via every substitute; network, substitute and prediction noise have the same seed."""
+    """Attack the network of every row via every substitute; network, substitute and prediction noise have the same seed."""
     size = SIZES[scale]
     rows = ROWS + PAPERS_STEP + (AT_PAPER_SCALE if scale == "paper" else ())
     experiments = []

@@ -226,7 +226,7 @@ def figures(results: Results) -> Figures:
 
 
 def _typical_change(lines: Curves) -> float:
-    """Return the ratio of the geometric means of the entries that are not zero, attacked over clean."""
+    """Return the geometric mean of the nonzero entries after the attack, divided by the geometric mean before the attack."""
     clean, attacked = (np.average(middles, weights=shares) for middles, shares in lines.values() if shares.any())
     return float(10 ** (attacked - clean))
 

@@ -101,7 +101,7 @@ def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[s
 
 
 def experiments_of(name: str, train: Train, epsilon: float, size: AttacksScale, seed: int) -> dict[str, list[BrokenImages]]:
-    """Return the experiments of each search, by its name.
+    """Return the experiments of each search, by the name of the search.
 
     On cerebella, where a step takes longer, searches for the nearest image run only on the images that survive APGD on the margin
     at the smallest ε.

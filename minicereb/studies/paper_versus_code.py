@@ -75,7 +75,7 @@ def _label(train: Train) -> str:
 
 
 def table(results: Results) -> Blocks:
-    """Show each model's accuracy for each way of training, under 40 steps of PGD of four kinds, and under all attacks."""
+    """Show each model's accuracy for each way of training, under four kinds of PGD with 40 steps, and under all attacks."""
     models = by_model(results, _label)
 
     def printed(model: Results, name: str) -> str:

@@ -167,7 +167,7 @@ def robustness_study(
     figures : callable, optional
         Maps the results by model to figures by name; by default only accuracy against ε, with colours from dark to light.
     name, question, expectation, inputs
-        As in :class:`~minicereb.studies.study.Study`; the expectation follows a paragraph about the paper.
+        As in :class:`~minicereb.studies.study.Study`; the expectation is appended to a paragraph about the paper.
     """
 
     def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:

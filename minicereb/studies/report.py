@@ -36,7 +36,7 @@ def report_on(folder: Path, place: str | None = None) -> Page:
     ----------
     folder : Path
     place : str, optional
-        New place of an evaluation's data, see :func:`minicereb.experiments.runs.dataset_of`; other pages need no data.
+        New place of an evaluation's data (see :func:`minicereb.experiments.runs.dataset_of`); other pages need no data.
 
     Raises
     ------

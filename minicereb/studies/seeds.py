@@ -122,7 +122,7 @@ def _image_variance(record: Record, images: int) -> float:
 
 
 def table(results: Results) -> Blocks:
-    """Return each model and each difference over the seeds, and the smallest difference that a few seeds would reveal."""
+    """Return means over the seeds for each model and difference, and the smallest difference that a few seeds would reveal."""
     epsilons = results.where(EvaluatedModel)[0][0].epsilons
     at_epsilon = [Measure(label, e) for e, label in product(epsilons, ("MSE-PGD", "attacked", "certified"))]
     measures = [measure for measure in (Measure("test"), *at_epsilon) if any(by_seed(results, measure).values())]

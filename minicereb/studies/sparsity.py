@@ -147,7 +147,7 @@ Values = dict[int, WithInterval]  # by k
 
 
 def dimensions(results: Results) -> dict[str, Values]:
-    """Return the dimension by measure and k: for one seed with the interval over images, for several seeds as geometric mean.
+    """Return the dimension by measure and k: with one seed, the interval over images; with several, the geometric mean.
 
     The closed form, for threshold cells with equal weights on independent normal inputs, has no interval.
     """
@@ -216,7 +216,7 @@ def _dimensions(results: Results, measured: dict[str, Values]) -> Blocks:
 
 
 def _answers(results: Results, models: Models, measured: dict[str, Values]) -> Blocks:
-    """Return for each quantity the best k, the value at k = 4, and which k give more, less, or the same within error."""
+    """Return for each quantity the best k, the value at k = 4, and which k give more, less, or the same within the error."""
     config, significant = evaluation_of(models)[0], _significant(results)
     test = _shares(models)
     rows = [_answer("test accuracy, %", test, _apart(test))]

@@ -70,7 +70,7 @@ def entry_at(record: Record, epsilon: float) -> Record:
 
 
 def shares(model: Results, label: str, e: int) -> list[float]:
-    """Return the attacked or certified shares at the ε of this number, one per seed."""
+    """Return the attacked or certified shares at the ε with this index, one per seed."""
     return model.where(EvaluatedModel).values(lambda record: record["epsilons"][e][label])
 
 
@@ -140,7 +140,7 @@ def bracket_table(models: Models) -> Blocks:
 
 
 def interval_in_words(models: Models) -> str:
-    """Explain the intervals of a table, and the seeds over which it averages."""
+    """Explain the intervals of a table, and the seeds over which the table averages."""
     seeds = sorted({seed for model in models.values() for seed in model.seeds})
     over = "over the images" if len(seeds) == 1 else "over the seeds, Student's t (over the images if the seeds agree)"
     return f"95% interval {over}; {in_words(seeds)}"

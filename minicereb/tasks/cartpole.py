@@ -1,4 +1,4 @@
-"""A pole hinged on a cart ``[M-POLE]``: its equations of motion, their energy, and one step of three integrators.
+"""A pole hinged on a cart ``[M-POLE]``: its equations of motion, its energy, and one step of three integrators.
 
 Angles are in radians from upright, positive to the right; positions in metres, forces in newtons, times in seconds.
 """

@@ -132,9 +132,10 @@ class Circuit:
     span : slice
         Bins over which the granule cells' activity is normalised.
     level, forgetting : float
-        Coding level, above 0 and at most ½; λ, at least 0 and below 1.
+        Coding level, above 0 and at most ½; forgetting λ, at least 0 and below 1.
     rule : {"delta", "ltd-ltp"}
-        Whether a parallel fibre's synapse changes in proportion to the fibre's activity, or whenever it is active ``[M-LTDLTP]``.
+        Whether a parallel fibre's synapse changes in proportion to the fibre's activity, or equally whenever the fibre is
+        active ``[M-LTDLTP]``.
     lesions : collection of str
         Some of :data:`LESIONS`.
     seed : int

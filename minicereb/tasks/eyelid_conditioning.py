@@ -159,7 +159,7 @@ def lid_of(nuclei: np.ndarray) -> np.ndarray:
 
 
 def trials_to(responded: Sequence[bool], wanted: bool = True) -> int | None:
-    """Return how many trials precede the first five in a row with a response (or, if not `wanted`, without one), or None."""
+    """Return how many trials precede the first five in a row with a response (if not `wanted`, without a response), or None."""
     run = 0
     for number, each in enumerate(responded):
         run = run + 1 if each == wanted else 0

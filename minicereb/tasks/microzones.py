@@ -64,13 +64,13 @@ class Microzones:
     Parameters
     ----------
     ranges : State
-        Largest absolute value of each variable that mossy fibres code.
+        Largest absolute value that mossy fibres code, for each variable.
     fibres : int
         Number of mossy fibres for each variable.
     cells, inputs_per_cell : int
         Number of granule cells, and of mossy fibres per granule cell.
     ltd : bool
-        Whether the running mean of a granule cell's activity is subtracted from it ``[C-LTD]``.
+        Whether the running mean of a granule cell's activity is subtracted from the activity ``[C-LTD]``.
     lesion : {"none", "olive", "granule", "left", "right"}
         ``granule``: mossy fibres reach the Purkinje cells directly; ``left``, ``right``: the output of that zone is 0;
         ``olive`` leaves the circuit intact and affects only the learning rule.

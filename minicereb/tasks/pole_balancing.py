@@ -70,7 +70,7 @@ class BalancingTrial(NamedTuple):
     seconds : float
         Time for which the pole stayed up and the cart stayed within its limits.
     errors : int
-        Number of teaching errors: climbing-fibre spikes; for the actor-critic 1 if the trial failed.
+        Number of teaching errors: the number of climbing-fibre spikes or, for the actor-critic, 1 if the trial failed.
     path : array of float64, shape (steps kept, 5)
         x, ẋ, θ, θ̇ at the end of each step, and the force during it in N; empty unless requested.
     """

@@ -66,8 +66,8 @@ class OliveLearner:
     def firing(self, state: State, draws: tuple[float, float]) -> set[int]:
         """Return the zones whose climbing fibre fires in `state`, given two uniform numbers: one for the pole, one for the cart.
 
-        Outward motion requires a push to the same side. If the pole is falling, the push moves the cart under it. If the cart
-        moves outward, the push makes the pole lean the other way, and the cart can then follow it back.
+        Outward motion requires a push to the same side. If the pole is falling, the push moves the cart under the pole.
+        If the cart moves outward, the push makes the pole lean the other way, and the cart can then follow the pole back.
         """
         step, settings, zones = self.cart.step, self.settings, set()
         for place, speed, limit, frequency, draw in (
