@@ -123,7 +123,7 @@ def _score_bound(only_one: int, only_other: int, images: int, z: float) -> float
 
 
 def _score(only_one: int, only_other: int, images: int, difference: float) -> float:
-    """Return Tango's statistic: observed minus hypothesised difference, divided by its standard deviation if the hypothesis holds."""
+    """Return Tango's statistic: (observed minus hypothesised difference) / its standard deviation under the hypothesis."""
     b = (2 * images - only_one + only_other) * difference - only_one - only_other
     c = -only_other * difference * (1 - difference)
     # the most likely share of images on which only the other is correct

@@ -282,8 +282,8 @@ CHANGE = shape(before=float | None, after=float | None)
 class MovedOutputs(UnderAttack):
     """The outputs of a model before and after an attack, on correctly classified images.
 
-    The outputs show why an attack on the squared error can fail: it may raise the error without making a wrong output the
-    largest.
+    The outputs show why an attack on the squared error can fail: the attack may raise the error without making a wrong
+    output the largest.
     """
 
     record_shape = shape(
