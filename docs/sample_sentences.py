@@ -65,6 +65,7 @@ def from_pages():
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(pages)]:
         text = FENCED.sub("", FRONT_MATTER.sub("", path.read_text(encoding="utf-8")))
         text = re.sub(r"<!-- (?:slide: )?|-->", "\n\n", text)  # the words of slides are in comments
+        text = re.sub(r"</?(?:details|summary)>", "\n\n", re.sub(r"^> ", "", text, flags=re.MULTILINE))
         yield str(path.relative_to(ROOT)), text
 
 
