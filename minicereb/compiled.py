@@ -1,7 +1,7 @@
 """Loops compiled by Numba, if installed: one pass over memory where NumPy needs one per operation.
 
 Compiled loops give the same bits as the NumPy code beside them (the tests compare them). There are exceptions, which differ by
-rounding: the loop of :mod:`minicereb.attacks.square_loop`, and those of :mod:`minicereb.calculus.fused`,
+rounding: the loop of :mod:`minicereb.attacks.square_loop`, the loops of :mod:`minicereb.calculus.fused`,
 :mod:`minicereb.calculus.winograd4`, :mod:`minicereb.calculus.direct`, :mod:`minicereb.calculus.batchnorm`,
 :mod:`minicereb.learning.delta_loops` and :mod:`minicereb.learning.changed_responses`, and the sigmoid of noisy runs,
 :func:`minicereb.calculus.activations.half_tanh`. ``NUMBA_DISABLE_JIT=1`` switches Numba off.
@@ -77,9 +77,9 @@ def part_of_loop(function: Loop) -> Loop:
 def machine_code(loop: Loop) -> Loop:
     """Return `loop` compiled by Numba, which must be installed.
 
-    Numba keeps the machine code for the next process, as Python keeps bytecode: in the same ``__pycache__`` or, where that cannot
-    be written, in the user's cache. Numba compiles a loop again if the file that defines the loop has changed, but not if
-    only this module has changed.
+    Numba keeps the machine code for the next process, as Python keeps bytecode: in the same ``__pycache__`` or, if that
+    folder cannot be written, in the user's cache. Numba compiles a loop again if the file that defines the loop has
+    changed, but not if only this module has changed.
     """
     from numba import config, njit
     from numba.extending import register_jitable
@@ -94,7 +94,7 @@ def machine_code(loop: Loop) -> Loop:
 
 
 def _keep(dispatcher: Any, loop: Loop) -> None:
-    """Cache the machine code on disk; where it cannot be written or read, the loop is compiled each time."""
+    """Cache the machine code on disk; if the cache cannot be written or read, the loop is compiled each time."""
     from numba.core.caching import FunctionCache
 
     class Cache(FunctionCache):

@@ -42,7 +42,7 @@ class ArrayError(MinicerebError, ValueError, TypeError):
 
 
 class NotFittedError(MinicerebError, ValueError, AttributeError):
-    """A classifier was used before it was fitted; if scikit-learn is imported, its error of the same name is raised."""
+    """A classifier was used before it was fitted. If scikit-learn is imported, its own error of the same name is raised."""
 
 
 class DataError(MinicerebError):

@@ -216,7 +216,7 @@ def members(shape: Shape) -> Iterator[Shape]:
 
 
 def innermost(shape: Shape) -> Any:
-    """Return the type inside another type: that of a tuple's items, of an optional field, or of an annotated number."""
+    """Return the type of a tuple's items, of an optional field's value, or of an annotated number; any other type unchanged."""
     of = next((each for each in members(shape) if each is not type(None)), None)
     return innermost(typing.get_args(of)[0]) if typing.get_origin(of) is not None else of
 

@@ -16,11 +16,11 @@ SCALE_ROUNDING = 2.0**-22  # relative error of a change that was scaled to lengt
 
 
 def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
-    """Return the largest exact distance from an image of a point whose distance is at most ε in float32 arithmetic.
+    """Return the largest exact distance between an image and a point that float32 arithmetic counts as within ε.
 
     This distance is ε + 1e-6 max(1, ε) in both norms, with one exception. In L2 the roundings of n pixels (`inputs`), each at
-    most 2⁻²⁵, may add up to a length of √n 2⁻²⁵. If √n 2⁻²⁵ + 2⁻²² ε is larger than 1e-6 max(1, ε), it is added to ε
-    instead; for ε up to 1, this needs about 1,100 pixels.
+    most 2⁻²⁵, may add up to a length of √n 2⁻²⁵. So in L2 the tolerance added to ε is √n 2⁻²⁵ + 2⁻²² ε if this is larger
+    than 1e-6 max(1, ε): for ε up to 1, from about 1,100 pixels on.
     """
     tolerance = ROUNDING * max(1.0, epsilon)
     if norm == "l2":
@@ -59,7 +59,7 @@ def scaled_rows(rows: Array, out: Array | None = None) -> Array:
 
 
 def movable(gradient: Array, here: Array) -> Array:
-    """Return the gradient at points of the box, set to 0 for pixels that a step along the gradient would move out of it."""
+    """Return the gradient at points of the box, set to 0 for pixels that a step along the gradient would move out of the box."""
     held = ((here <= 0) & (gradient < 0)) | ((here >= 1) & (gradient > 0))
     return xp_of(gradient).where(held, gradient.dtype.type(0), gradient)
 

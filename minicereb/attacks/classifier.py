@@ -9,7 +9,7 @@ from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientE
 
 
 class Guarded:
-    """Wrap a user's classifier: it receives copies, and its results are copied.
+    """Wrap a user's classifier, so that the classifier receives copies of its inputs, and its results are copied.
 
     The classifier may change its input in place, keep it, return a view of it, or return the same buffer at every call: no other
     array is affected. All other attributes are passed through to the classifier.

@@ -94,7 +94,7 @@ class MeanGradient(Source):
 
 
 def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
-    """Return a classifier's noisy network: itself, or the network that it averages; :class:`InputError` if there is none."""
+    """Return the noisy network of a classifier that is this network or averages its runs; :class:`InputError` for others."""
     model = unguarded(model)
     network = getattr(model, "network", model)
     if not isinstance(network, NoisyNetwork):

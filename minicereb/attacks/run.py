@@ -64,7 +64,7 @@ class AttackPath(NamedTuple):
     outputs : array of float32, shape (points, images, classes)
         Outputs of the attacked model.
     value : array of float32, shape (points, images)
-        The objective; with targets, the one towards the likeliest wrong class.
+        The objective; with targets, it is the objective towards the likeliest wrong class.
     """
 
     ids: np.ndarray

@@ -223,7 +223,7 @@ class StudentT:
         return xp.sign(q - half) * xp.sqrt(nu * xp.where(near, part, 1 - part) / xp.where(near, 1 - part, part))
 
     def density_ratio(self, e: Array) -> Array:
-        """``f(e)/F(e)``; where F underflows, ``\\|s(e)\\|``, which is within a few percent of it."""
+        """``f(e)/F(e)``; where F underflows, ``\\|s(e)\\|``, which is within a few percent of the ratio."""
         xp, least = xp_of(e), e.dtype.type(1e-37)
         below = self.distribution(e)
         return xp.where(below > least, self.density(e) / xp.maximum(below, least), xp.abs(self.score(e)))

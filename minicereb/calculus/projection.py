@@ -83,7 +83,7 @@ def bound_activity(drive: Array, reach: Array) -> None:
 
 
 def bounds_loop(weights: Array, inputs: Array, rest: Array, centre: Array, radius: Array, drive: Array, reach: Array) -> None:
-    """Project the centre by the weights and the radius by their absolute values; add the rest; apply :func:`bound_activity`."""
+    """Project the centre by the weights and the radius by their absolute values; add the drive at rest; bound the activity."""
     zero = drive.dtype.type(0)
     for cell in range(len(weights)):
         v, r = drive[cell], reach[cell]

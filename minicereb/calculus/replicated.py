@@ -67,7 +67,7 @@ class CrossEntropy:
 class ZeroOne:
     """``L = 0`` if no other output exceeds the label's, else 1 ``[G-ZEROONE]``.
 
-    The paper's formula is inverted; its text says that the loss is 0 for a correct prediction.
+    The formula in the paper is inverted; the paper's text says that the loss is 0 for a correct prediction.
     """
 
     smooth = False

@@ -1,8 +1,8 @@
 """Affine maps over a box, with rectified units between them, and lower bounds on linear functions of signals ``[M-CROWN]``.
 
 The complete verifier (:mod:`minicereb.certificates.complete`) works on chains. The signals of all hidden units are in one flat
-row, layer after layer. The lower slopes of undecided units and the multipliers of branches are chosen by gradient ascent on the
-bound; its derivative is computed by a forward pass through the relaxed units ``[M-SLOPES]``.
+row, layer after layer. The lower slopes of undecided units and the multipliers of branches are chosen by gradient ascent
+on the bound; the derivative of the bound is computed by a forward pass through the relaxed units ``[M-SLOPES]``.
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ class _Ball(NamedTuple):
 
 
 def features_of(part: ConvolutionalPart, region: Region, unit: float, tiny: float, crown: bool) -> Features:
-    """Bound the features of a region's images; with `crown`, also bound linear functions of them by linear relaxation.
+    """Bound the features of a region's images; with `crown`, also bound linear functions of the features by linear relaxation.
 
     `unit` and `tiny` are those of :class:`minicereb.certificates.affine.AffineNetwork`.
     """

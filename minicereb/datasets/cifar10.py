@@ -96,7 +96,7 @@ def archived(archive: bytes, name: str, images: int) -> Iterator[tuple[str, byte
     archive : bytes
         A tar file, compressed by gzip, that holds only the folder, the six files and two notes.
     name : str
-        Name of the archive in an error.
+        Name of the archive in error messages.
     images : int
         Number of records in each file.
 

@@ -121,7 +121,7 @@ def parse(content: bytes, name: str) -> np.ndarray:
         1, 2 and 4 bytes; 13, 14: floats of 4 and 8), the number of dimensions, each dimension as a big-endian 32-bit
         integer, and the elements, big-endian, last dimension fastest.
     name : str
-        Name of the file in an error.
+        Name of the file in error messages.
 
     Returns
     -------

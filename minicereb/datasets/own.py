@@ -39,7 +39,7 @@ def own_dataset(
     layout : {"channels-last", "channels-first"}, optional
         Order of the axes of images with four axes. By default the order is inferred from the shape (:func:`channels_first`).
     called : sequence of str
-        Names of the four arrays in messages.
+        Names of the four arrays in error messages.
     shift : int
         Number of the first class in `arrays`, which is subtracted from all labels.
 
@@ -92,7 +92,7 @@ def channels_first(name: str, shape: tuple[int, ...], layout: str | None = None)
     Parameters
     ----------
     name : str
-        Name of the images in an error.
+        Name of the images in error messages.
     shape : tuple of int
         Shape of all images; it is ambiguous only with four axes.
     layout : {"channels-last", "channels-first"}, optional

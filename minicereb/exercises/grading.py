@@ -39,7 +39,7 @@ class Submission(NamedTuple):
 
 
 class Student(NamedTuple):
-    """The name of a student's folder, the folder, the submissions in it, and its Python files that belong to no exercise."""
+    """The name and path of a student's folder, the submissions in the folder, and its Python files that belong to no exercise."""
 
     name: str
     folder: Path

@@ -2,8 +2,8 @@
 
 The submission's process receives arguments and returns answers. The right answers and the diagnosis stay in our process, so a
 submission cannot forge its result. The submission has no terminal, its output is discarded, memory and file sizes are
-limited, and it works in its own empty folder. Processes that a submission leaves running are ended with it. This is not a
-sandbox: the code has the permissions of the user.
+limited, and it works in its own empty folder. Processes that a submission leaves running are ended with the submission.
+This is not a sandbox: the code has the permissions of the user.
 """
 
 from __future__ import annotations

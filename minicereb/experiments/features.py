@@ -1,4 +1,4 @@
-"""Features of a data set's images, which an encoder computes once; they are stored beside its model and read as memory maps."""
+"""Features of a data set's images, computed once by an encoder, stored beside the encoder's model, and read as memory maps."""
 
 from __future__ import annotations
 

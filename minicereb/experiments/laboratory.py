@@ -28,7 +28,7 @@ class SiblingFolders:
     """The folders beside the study's folder `out`; they are read but never changed.
 
     The folders hold ``*/runs/HASH`` and ``*/experiments/HASH.json`` of studies, and ``*-HASH`` of ``minicereb train``.
-    Incomplete, damaged or read-only results in them are ignored.
+    Incomplete, damaged or read-only results in these folders are ignored.
     """
 
     def __init__(self, out: Path):

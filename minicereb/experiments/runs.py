@@ -324,8 +324,8 @@ def run_training(
     If the generator is closed, as by Ctrl-C, it writes a checkpoint first. After any interruption the same call resumes training,
     and the model is bit for bit the same as without the interruption.
 
-    `encoder` is the complete run of ``config.encoder``. The encoder's features are computed once and stored in its folder;
-    the trained model contains the encoder's weights too.
+    `encoder` is the complete run of ``config.encoder``. The encoder's features are computed once and stored in the
+    encoder's folder; the trained model contains the encoder's weights too.
 
     Raises
     ------

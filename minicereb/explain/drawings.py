@@ -58,8 +58,8 @@ class Map:
 class Bars:
     """One number for each class as bars, orange above 0 and blue below; `before` is drawn as outlines.
 
-    The right class is marked, and the largest number is printed in bold. If there are many classes, those with the largest
-    numbers are shown.
+    The right class is marked, and the largest number is printed in bold. If there are many classes, only the classes with
+    the largest numbers are shown.
     """
 
     name: str

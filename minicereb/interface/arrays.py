@@ -28,7 +28,7 @@ def features(x: Any, width: int | None = None, owner: str = "") -> np.ndarray:
     width : int, optional
         Number of features that `owner` requires.
     owner : str
-        Name of the classifier in messages.
+        Name of the classifier in error messages.
 
     Raises
     ------

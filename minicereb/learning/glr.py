@@ -184,7 +184,7 @@ def _estimated(
 
 
 def _checked(network: NoisyNetwork, x: Array, labels: Array, wait: bool = False) -> Array:
-    """Return the labels after checking them and the images."""
+    """Check labels and images, and return the labels."""
     check_rows(x, network.layers[0].inputs)
     return as_labels(labels, len(x), network.widths[-1], wait=wait)
 

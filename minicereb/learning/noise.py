@@ -76,7 +76,7 @@ class Antithetic(Independent):
     """
 
     def least(self, baseline: bool) -> int:
-        """Return the smallest number of replications: those of one pair, or of two pairs if there is a baseline."""
+        """Return the smallest number of replications: one pair, or two pairs if there is a baseline."""
         return 4 if baseline else 2
 
     def check(self, replications: int, baseline: bool) -> None:

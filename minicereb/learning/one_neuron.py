@@ -145,7 +145,7 @@ class Flip(OneByOne):
         return self._flipped(at, fires, at.loss_with(1 - fires))
 
     def _flipped(self, at: RunsOfLayer, fires: Array, loss: Array) -> Credit:
-        """Return the credit, given which units fire and the loss with each of them flipped."""
+        """Return the credit, given which units fire and the loss with each unit flipped."""
         layer = at.layer
         assert layer.law is not None
         a = at.drives / layer.scale

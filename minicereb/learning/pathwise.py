@@ -80,7 +80,7 @@ class Surrogate(Backprop):
             require(activation.name == "threshold", "estimator", f"{self.name} with {activation.name} neurons", expected)
 
     def _slope(self, layer: NoisyLayer, v: Array) -> Array | float:
-        """Return the surrogate at v; 1 for outputs without an activation."""
+        """Return the surrogate slope at v, or 1 for outputs without an activation."""
         if layer.activation is None:
             return 1.0
         scale = layer.scale if layer.law is not None else xp_of(v).ones_like(layer.scale)

@@ -265,10 +265,11 @@ def divergence(learner: Learner, split: Split, last_loss: float | None = None) -
 
     Notes
     -----
-    The loss on up to 2,000 unaugmented training images is compared with that of constant outputs: all 0, or 1 for the
-    commonest class, whichever loss is larger. Training has diverged if the loss is more than ten times that of constant
-    outputs. Training has also diverged if the loss is more than twice that of constant outputs, which is rare even for an
-    untrained network, and the accuracy exceeds the share of the commonest class by no more than two standard errors.
+    The loss on up to 2,000 unaugmented training images is compared with the loss of constant outputs: all 0, or 1 for the
+    commonest class, whichever loss is larger. Training has diverged if the loss is more than ten times the loss of
+    constant outputs. Training has also diverged if the loss is more than twice the loss of constant outputs, which is
+    rare even for an untrained network, and the accuracy exceeds the share of the commonest class by no more than two
+    standard errors.
     """
     ids = split.training[:: max(1, len(split.training) // SAMPLE)]
     x, labels = to_unit(to_device(split.dataset.x_train[ids])), to_device(split.dataset.y_train[ids])

@@ -158,7 +158,7 @@ class Wiring:
         return xp_of(self.weights).zeros(self.cells, dtype=self.weights.dtype) if self.rest is None else self.rest
 
     def columns(self, x: Array) -> Array:
-        """Transpose images to the columns that :meth:`project` takes; they are contiguous only if a sparse product needs it."""
+        """Transpose images to the columns that :meth:`project` takes; only sparse products get contiguous columns."""
         return xp_of(x).ascontiguousarray(x.T) if self.matrix is None else x.T
 
     def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:

@@ -62,7 +62,7 @@ def sheet(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]], side: int = 84,
     side : int
         Width of an image on the page, in pixels.
     theme : {"page", "light", "dark"}
-        Colour of the text: that of the page, if the SVG is part of a page, or one for a light or a dark page.
+        Colour of the text: the page's own colour if the SVG is part of a page, or a colour for a light or a dark page.
     """
     parts, top, columns = [], 0.0, max(len(images) for _, images, _ in rows)
     for name, images, captions in rows:

@@ -57,7 +57,7 @@ class NamedAttack:
 
     @property
     def white_box(self) -> bool:
-        """Whether the attack uses the inside of the evaluated model: its gradient, or the pixels that can be flipped."""
+        """Whether the attack looks inside the evaluated model: at its gradient, or at the pixels that can be flipped."""
         return not self.transferred and any(method.gradient or method.flips for method in self._methods)
 
     @property

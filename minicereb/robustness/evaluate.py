@@ -42,7 +42,7 @@ class EvaluationTarget:
     image_shape : tuple of int
     classes : int
     gradient : str
-        Source of the input gradient, see :func:`minicereb.attacks.gradients.source_named`.
+        Source of the input gradient (see :func:`minicereb.attacks.gradients.source_named`).
     draws : int
         Number of replications of the noise for the source of the gradient.
     judge : callable, optional
@@ -95,11 +95,11 @@ class EvaluationTarget:
         return self._judged(self.model, attack, ids, own=self.judge is None)
 
     def transfer_attack(self, substitute: Any, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attack another model, and return the result of :meth:`attack` for the predictions of this one."""
+        """Attack another model, and return the result of :meth:`attack` for the predictions of this model."""
         return self._judged(substitute, attack, ids, own=False)
 
     def _judged(self, model: Any, attack: Attack, ids: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attack `model`; unless its own predictions decide, go on after misclassification, and let the target judge."""
+        """Attack `model`. Unless its `own` predictions decide, run every search to its end, and let the target judge."""
         broken, x_adv, distance = [], [], []
         what = (model, attack, self.rows, self.labels, ids)
         for block in attack_images(*what, image_shape=self.image_shape, include_misclassified=not own):

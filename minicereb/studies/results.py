@@ -42,7 +42,7 @@ class Results(list[tuple[Any, Record]]):
         self.folder = folder
 
     def where(self, kind: Any = object, test: Callable[[Any], bool] = lambda config: True, **settings: object) -> Results:
-        """Return the results of some experiments.
+        """Return the results of the experiments that meet all of these conditions.
 
         Parameters
         ----------

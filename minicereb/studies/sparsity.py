@@ -236,7 +236,7 @@ def _answers(results: Results, models: Models, measured: dict[str, Values]) -> B
 
 
 def _answer(name: str, values: Values, signs: dict[int, int]) -> list[str]:
-    """Return a row of the table of answers; `signs`: 1 if a k gives more than k = 4, -1 if it gives less, 0 if unknown."""
+    """Return a row of the table of answers; `signs` is 1 for each k that gives more than k = 4, -1 for less, 0 if unknown."""
     best = max(values, key=lambda k: values[k].value)
     write = number if name.startswith("dimension") else "{:.1f}".format
     named = [", ".join(f"{k}" for k in values if k != NATURAL and signs[k] == sign) or "-" for sign in (1, -1, 0)]

@@ -184,7 +184,7 @@ def _check_folder(out: Path) -> None:
 
 
 def _check_not_another(config: OwnModel, dataset: Dataset, out: Path) -> None:
-    """Raise if `out` holds a complete evaluation that is not this one."""
+    """Raise if `out` holds another complete evaluation."""
     if not (out / folder.RECORD).exists():
         return
     kept = folder.read_evaluation(out)

@@ -100,7 +100,7 @@ class AttackedModel(UnderAttack):
     kept_with_run: ClassVar[bool] = True
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model; the record is that of :meth:`Tally.record`."""
+        """Attack the model; the record is what :meth:`Tally.record` returns."""
         tally = Tally()
         doing = f"attacking {describe(self.train)}: {self.attack.method} on {self.attack.objective} at {self.attack.epsilon:g}"
         for _ in tally.over(self, laboratory.model(self.train), laboratory.dataset):

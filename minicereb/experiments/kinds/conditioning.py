@@ -41,7 +41,7 @@ class Conditioning(Experiment):
         return self.session.description
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Run the session; the record is that of :func:`summary`."""
+        """Run the session; the record is what :func:`summary` returns."""
         session, trials = Session(self.session), []
         for trial in session.trials():
             trials.append(trial)

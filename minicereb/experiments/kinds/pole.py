@@ -70,7 +70,7 @@ class PoleBalancing(Experiment):
         return f"{method_of(task)}{cartless}, {task.cells:,} cells{ltd}{lesion}, {self.trials} trials, seed {task.seed}"
 
     def run(self, laboratory: Laboratory | None = None) -> Generator[str, None, Record]:
-        """Learn, then test; the record is that of :func:`record_of`."""
+        """Learn, then test; the record is what :func:`record_of` returns."""
         balancer = PoleBalancer(self.task)
         yield from _learning(self, balancer)
         return record_of(self, balancer)
