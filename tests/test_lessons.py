@@ -161,7 +161,7 @@ def test_the_index_leads_to_lesson_and_notebook(lesson):
     slides = f'<a href="{lesson}-slides.html">slides</a>'
     assert slides in index
     notebook = f"{{nb-download}}`notebook <{lesson}.ipynb>`"
-    foot = f"You can also read this lesson as a {notebook}\nor as {slides}. Text: [CC BY 4.0](LICENSE.md).\n"
+    foot = f"You can also read this lesson as a {notebook}\nor as {slides}. The text is licensed under [CC BY 4.0](LICENSE.md).\n"
     assert LESSONS[lesson].endswith(foot)
 
 

@@ -197,7 +197,7 @@ class PerceptronModel:
         None,
         "Also learn from interval bounds on the outputs, for all images within ε in L∞.",
         at_least=0,
-        usual="from the images alone",
+        usual="no interval bounds",
         added=True,
     )
     pessimism: float | None = setting(

@@ -178,7 +178,7 @@ MATRIX_BLOCK = 250  # images attacked together
 @config_kind
 @dataclass(frozen=True)
 class TransferMatrix(Experiment):
-    """Every model attacked, even on images that it already misclassifies, and all models' predictions for the attacked images."""
+    """Attacks on each of several models, even on images that it already misclassifies, and all models' predictions for the results."""
 
     record_shape = shape(images=Count, clean=list[Share], accuracy=list[list[Share]])
     models: tuple[Train, ...] = setting(help="The models.")
