@@ -178,7 +178,7 @@ MATRIX_BLOCK = 250  # images attacked together
 @config_kind
 @dataclass(frozen=True)
 class TransferMatrix(Experiment):
-    """Attacks on each of several models, even on images that it already misclassifies, and all models' predictions for the results."""
+    """Attacks on each of several models, also on misclassified images, and all models' predictions for the attacked images."""
 
     record_shape = shape(images=Count, clean=list[Share], accuracy=list[list[Share]])
     models: tuple[Train, ...] = setting(help="The models.")
