@@ -5,8 +5,8 @@ A package offers an extension through an entry point in one of the groups :data:
     [project.entry-points."minicereb.attacks"]
     noisy-pgd = "mypackage.noisy_pgd:METHOD"
 
-Every command then accepts that name. The table of each kind documents the required type. The names of minicereb's own entries
-cannot be reused.
+Every command then accepts that name. The table of each kind of extension documents the type that an object must have. The
+names of minicereb's own entries cannot be reused.
 """
 
 from __future__ import annotations

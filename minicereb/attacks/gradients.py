@@ -382,7 +382,7 @@ class Landscape:
         return point.outputs.argmax(axis=1) != self.labels
 
     def _untargeted(self, x: Array) -> tuple[Objective, Array, Array]:
-        """Return an objective that takes no targets, together with `x` and its labels."""
+        """Return an objective without targets, `x`, and labels, which include the targets (:func:`pairs`) if there are any."""
         if self.targets is None:
             return self.objective, x, self.labels  # type: ignore[return-value]
         return towards(self.objective), x, pairs(self.labels, self.targets)  # type: ignore[arg-type]

@@ -137,7 +137,7 @@ class _State:
 
 
 class _Dense(_State):
-    """Every input reaches every cell: a thin matrix product, then the outputs of all cells."""
+    """The state for dense wiring: a thin matrix product updates every cell, and all outputs are then computed from the cells."""
 
     def __init__(self, layer: FirstLayer, x: Array):
         self.projection = layer.wiring.transposed()
@@ -161,7 +161,7 @@ class _Dense(_State):
 
 
 class _Sparse(_State):
-    """Compute only the cells that a change reaches."""
+    """The state for sparse wiring: only the cells that a change reaches are computed."""
 
     def __init__(self, layer: FirstLayer, x: Array):
         self.projection = layer.wiring.by_input()

@@ -317,7 +317,7 @@ class _Run:
 
 
 def loop_for(landscape: Landscape, ball: LinfBall, points: str) -> tuple[FirstLayer, Loop] | None:
-    """Return the first layer and the compiled loop for a search, or None if the search must go query by query.
+    """Return the first layer and the compiled loop for a search, or None if the search must make one query at a time.
 
     The compiled loop needs Numba, the CPU, the margin as objective, and a model that is not small and consists of a linear first
     layer and a readout of its rectified cells. The loop cannot yield every point or, with targets, the best point.
@@ -357,7 +357,7 @@ def search_by_loop(
     shape : tuple of int
         Height, width and channels.
     stop : bool
-        Whether the queries of an image end once it is misclassified.
+        Whether the queries of an image end once the image is misclassified.
     """
     run, point = _Run(landscape, layer, start, ball, stop), start
     for first in range(0, len(windows), REFRESHED):

@@ -176,7 +176,7 @@ def pixel_sums_loop(x: Array, height: int, width: int, strip: Array, places: Arr
     strip : array, shape (6 (width + 2), 1, length)
         Overwritten.
     places : array, shape (36 · apart, vectors of channels, length)
-        The sums; `apart` is the distance between a tile's places.
+        The array for the sums; `apart` is the distance between a tile's places.
     """
     apart, number = len(places) // 36, x.dtype.type
     for row in range(0, len(x) // width, 4):  # the strip's second row
@@ -260,7 +260,7 @@ def along_places(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, num
 
 @part_of_loop
 def along_credits(a: Array, b: Array, c: Array, d: Array, number: Any) -> Vectors:
-    """``A`` along one side of a tile: the credits of six places from those of four outputs."""
+    """``A`` along one side of a tile: the credits of six places from the credits of four outputs."""
     even, odd = add_product(a, number(0.5), c), number(POINTS[1]) * add_product(b, number(0.5), d)
     far_even, far_odd = add_product(a, number(2), c), number(POINTS[3]) * add_product(b, number(2), d)
     return a, even + odd, even - odd, far_even + far_odd, far_even - far_odd, d

@@ -199,7 +199,7 @@ class _Search:
                 self.try_out(x, goal)
 
     def try_out(self, x: np.ndarray, goal: Goal) -> None:
-        """Test the most promising of some inputs on the model itself."""
+        """Test the most promising of these inputs on the model itself."""
         x = np.clip(x, self.whole.low, self.whole.high)
         values = (self.whole.outputs(x) @ goal.rows.T + goal.offsets).max(axis=1)
         best = int(values.argmin())

@@ -85,7 +85,7 @@ def smoothing_certificate(
     ----------
     network : NoisyNetwork
     x : array of uint8 or float, shape (images, inputs)
-        Float in [0, 1].
+        Images with pixels in [0, 1].
     labels : array of int, shape (images,) or (images, 1)
     ids : array of int64, shape (images,)
         Image indices, which address the images' noise together with the seed.

@@ -180,7 +180,7 @@ def _check_images(name: str, images: np.ndarray) -> None:
 
 
 def _cure(low: float, high: float) -> str:
-    """Return the conversion of pixels in this range to [0, 1]."""
+    """Return words that say how to convert pixels in this range to [0, 1]; empty if the conversion is unknown."""
     if low >= 0 and 1 < high <= 255:
         return "; divide by 255"
     if -1 <= low < -0.9 and high <= 1:

@@ -84,7 +84,7 @@ class _Function(NamedTuple):
     scalar: bool
 
     def split(self, called: tuple[Any, ...]) -> tuple[Any, list[Any]]:
-        """Return d_output and the arguments of a call of the derivative."""
+        """Split the arguments of a call of the derivative into d_output and the arguments of the function."""
         return (1.0, list(called)) if self.scalar else (called[0], list(called[1:]))
 
     def derivative(self, *called: Any) -> np.ndarray:

@@ -83,7 +83,7 @@ class Standing(NamedTuple):
         return total(each.points for each in self.graded)
 
     def row(self) -> dict[str, object]:
-        """Return the student's name and folder, how many answers are right and were handed in, and the points."""
+        """Return the student's name and folder, how many answers are right, how many were handed in, and the points."""
         student, folder = self.student.name, encodable(str(self.student.folder))
         counts = {"right": self.right, "handed_in": len(self.graded), "points": self.points}
         return {"student": student, "folder": folder, **counts}

@@ -55,7 +55,7 @@ class Reply(TypedDict):
 
 
 class Message(NamedTuple):
-    """A message after reading."""
+    """A message that was received."""
 
     head: Any
     arrays: list[np.ndarray]

@@ -1,4 +1,4 @@
-"""An experiment is described by nested, frozen settings, which can be compared like numbers.
+"""An experiment is described by nested, frozen settings; equal settings describe the same experiment.
 
 Device, threads, memory and paths belong to the execution, not to the experiment. Data are identified by content, not by name.
 """

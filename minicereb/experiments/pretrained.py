@@ -1,7 +1,7 @@
 """Trained models by name: small models are shipped with minicereb, and larger ones are rebuilt by a command.
 
-``minicereb/pretrained/registry.json`` lists the models with their commands and the SHA-256 of their files. Beside it, every
-shipped model has a folder, which is a complete run.
+``minicereb/pretrained/registry.json`` lists the models with their commands and the SHA-256 of their files. Beside this
+file, every shipped model has a folder, which is a complete run.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.rando
 def _estimated(
     name: str, tag: str, estimator: Any, model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, noise: Any
 ) -> Iterator[Claim]:
-    """Check an estimator that is the derivative of its own loss for given noise: images, weights, biases and noise scales."""
+    """Check an estimator that is an exact derivative at given noise: with respect to images, weights, biases and noise scales."""
     loss = CrossEntropy()
 
     def at(network: NoisyNetwork, images: np.ndarray) -> Any:

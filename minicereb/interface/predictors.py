@@ -27,7 +27,7 @@ class Predictor:
     classes_ : array, shape (classes,)
         The labels, sorted; the position of a label is the number of its output.
     n_features_in_ : int
-        Length of a row.
+        Number of values in a row.
     """
 
     network_: Any

@@ -210,8 +210,8 @@ class GLR:
         Whether the noise scales learn too, as ``log σ``.
     baseline : {"mean", "class", "image"}
         The baseline that score estimators subtract from the loss: the mean of the image's other replications, a running
-        mean of the image's class in earlier steps, or this running mean plus the image's own deviation from it
-        ``[M-LEARNED]``.
+        mean of the image's class in earlier steps, or this running mean plus the image's own deviation from the class
+        mean ``[M-LEARNED]``.
     allocation : {"equal", "scatter"}
         Whether every image of a batch has exactly K replications, or K on average, with more replications for images
         whose gradient scattered more in earlier steps ``[M-NEYMAN]``.

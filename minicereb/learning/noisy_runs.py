@@ -47,7 +47,7 @@ class NoisyRuns(NamedTuple):
     baseline : array, shape (images,), or None
         Baseline from earlier steps.
     outputs : OutputDraws or None
-        Draws of the outputs' noise, over which `value` is then the mean.
+        Draws of the outputs' noise; if there are any, `value` is the mean over these draws.
     """
 
     trace: Trace

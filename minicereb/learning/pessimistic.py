@@ -27,7 +27,7 @@ def reached(epsilon: float, steps: int, total_steps: int) -> float:
 
 
 class PessimisticDeltaRule(DeltaRule):
-    """Learns the readout of a cerebellum from images and from the worst activity within ε of each ``[M-PESSIMISTIC]``.
+    """Learns the readout of a cerebellum from images and from the worst activity within ε of each image ``[M-PESSIMISTIC]``.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ class Probing(NamedTuple):
 
 
 class DrawnUnits(NamedTuple):
-    """Units of a layer drawn for every run.
+    """The units of a layer that were drawn, for every run.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ PAIRS = 2  # pairs of nodes at which a neuron's own noise is redrawn
 
 
 class Redrawn(NamedTuple):
-    """Derivatives from redrawn noise, times σ: with respect to a neuron's signal and, if requested, to σ itself."""
+    """σ times the derivatives that redrawn noise gives: with respect to a neuron's signal and, if requested, to σ itself."""
 
     values: Array
     moved: Array | None

@@ -240,7 +240,7 @@ class DropoutLearning:
 
 
 def vgg11(width: float) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
-    """Return the stages and the dense hidden layers of the VGG-11 of the cerebellum paper's code.
+    """Return the stages and the dense hidden layers of the VGG-11 in the code of the cerebellum paper.
 
     Parameters
     ----------

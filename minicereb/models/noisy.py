@@ -390,7 +390,7 @@ def initial_noisy(
     Parameters
     ----------
     inputs, classes : int
-        Width of the images and number of outputs.
+        Number of inputs and number of outputs.
     hidden : tuple of int
         Neurons in each hidden layer, at least one layer.
     seed : int

@@ -53,7 +53,7 @@ def encoder_of(network: Sequential) -> tuple[Sequential, int]:
     encoder : Sequential
         The network's layers up to :class:`~minicereb.models.convolutional.Flat`, without the dense layers.
     features : int
-        Length of a row.
+        Length of a row of features.
 
     References
     ----------

@@ -212,7 +212,7 @@ SAVINGS_SIZES = {"smoke": (300, 30, 30), "course": (10_000, 100, 300), "paper": 
 
 
 def _savings_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
-    """Condition both circuits with every rate of forgetting: acquisition, extinction, reacquisition."""
+    """Take both circuits, with every rate of forgetting, through acquisition, extinction and reacquisition."""
     cells, paired, extinction = SAVINGS_SIZES[scale]
     trials: dict[str, Any] = {"acquisition": paired, "extinction": extinction, "reacquisition": paired, "cells": cells}
     return [

@@ -261,7 +261,7 @@ def _significant(results: Results) -> dict[str, dict[int, int]]:
 
 
 def _shares(models: Models, label: str | None = None, e: int = 0) -> Values:
-    """Return for each k a share in %: attacked or certified at the ε with index `e` or, without a label, the test accuracy."""
+    """Return for each k, in %, the attacked or certified share at the ε with index `e` or, without a label, the test accuracy."""
     values, record = {}, evaluation_of(models)[1]
     for name, model in models.items():
         found = tables.shares(model, label, e) if label else model.where(EvaluatedModel).values("test_accuracy")

@@ -212,7 +212,7 @@ class Circuit:
         return self.signals
 
     def _climbing_fibre(self, outputs: Array, unconditioned: Array) -> tuple[Array, Array]:
-        """The climbing fibre's signal, as the delta rule's loss and error ``[M-PURKINJE]`` ``[M-NUCLEI]`` ``[M-OLIVE]``."""
+        """Return the climbing fibre's signal as loss and error of the rule ``[M-PURKINJE]`` ``[M-NUCLEI]`` ``[M-OLIVE]``."""
         purkinje = np.maximum(1 + to_numpy(outputs)[:, 0].astype(np.float64), 0)
         if "purkinje" in self.lesions:
             purkinje[...] = 0

@@ -62,7 +62,7 @@ class Eyelid:
 
     @property
     def stimulus(self) -> int:
-        """Duration of the CS in ms."""
+        """Duration of the stimulus (CS) in ms."""
         if self.cs is not None:
             return self.cs
         return self.interval + self.us if self.protocol == "delay" else self.interval // 2 // BIN * BIN

@@ -124,7 +124,7 @@ def fastest(records: list[Record]) -> int:
 
 
 def evaluations_per_image(model: Model, image_shape: tuple[int, ...] = (1,)) -> int:
-    """Return the number of evaluations of the loss of an image of this shape in a step.
+    """Return how many times a step evaluates the loss for each image of this shape.
 
     There is one evaluation per replication or, if one layer at a time has noise, one per replication and layer. Every flipped
     neuron adds one evaluation, and every neuron whose noise is redrawn adds several. In a spiking layer every neuron is
