@@ -16,7 +16,7 @@ from minicereb.backend import execution
 from minicereb.bench.timing import PARTS, run_benchmarks
 from minicereb.cli.options import NEW_FILE, execution_options
 from minicereb.cli.output import Answer, as_json, shown
-from minicereb.compiled import numba_version
+from minicereb.compiled import numba_problem, numba_version
 from minicereb.documents import table
 from minicereb.errors import require
 from minicereb.machine import examine
@@ -40,15 +40,26 @@ ONLY = f"Part of the benchmarks; may be repeated. Default: all but {ENSEMBLE}, w
     "--scaling", is_flag=True, help="Measure instead how time and memory grow with cells, images, replications and workers."
 )
 @click.option("--figure", type=NEW_FILE, metavar="FILE.png", help="With --scaling: draw the growth into this file.")
+@click.option(
+    "--first-calls",
+    is_flag=True,
+    help="Measure instead the first call of each part in a new process, while Numba compiles its loops.",
+)
 @execution_options
 @as_json
-def bench(peers: bool, only: tuple[str, ...], images: int, scaling: bool, figure: Path | None) -> Answer:
+def bench(peers: bool, only: tuple[str, ...], images: int, scaling: bool, figure: Path | None, first_calls: bool) -> Answer:
     """Time the engine's inner loops; print the medians of interleaved runs in one process."""
+    if scaling or first_calls:
+        alone = "--scaling" if scaling else "--first-calls"
+        require(not peers, "peers", "given", f"nothing with {alone}")
+        require(not only, "only", only, f"nothing with {alone}")
+        require(not (scaling and first_calls), "first-calls", "given", "nothing with --scaling")
+        require(execution().device == "cpu", "device", execution().device, f"cpu with {alone}")
+    require(scaling or figure is None, "figure", str(figure), "given only with --scaling")
     if scaling:
-        require(not peers, "peers", "given", "nothing with --scaling")
-        require(not only, "only", only, "nothing with --scaling")
         return _growth(figure)
-    require(figure is None, "figure", str(figure), "given only with --scaling")
+    if first_calls:
+        return _first_calls()
     if ENSEMBLE in only:
         require(only == (ENSEMBLE,), "only", " and ".join(only), f"{ENSEMBLE} alone: whole evaluations are another table")
         return _ensembles(images, peers)
@@ -108,7 +119,6 @@ def _growth(figure: Path | None) -> Answer:
     """Measure how time and memory grow, print them for each unit with fitted exponents, and draw them."""
     from minicereb.bench import scaling  # it imports nearly everything
 
-    require(execution().device == "cpu", "device", execution().device, "cpu with --scaling")
     measured = list(shown(scaling.run_scaling(), lambda row: f"measured {row.size:,} {row.quantity}", "measuring"))
     growths, rows, exponents = scaling.growths(), [], {}
     for quantity, group in itertools.groupby(measured, key=lambda each: each.quantity):
@@ -128,6 +138,18 @@ def _growth(figure: Path | None) -> Answer:
     text = "\n".join((table(("size", "ms", "µs per unit", "peak MiB", "bytes per unit"), rows), "", *works, _machine()))
     sizes = [asdict(each) for each in measured]
     return Answer({"machine": _machine(), "sizes": sizes, "exponents": exponents, "figure": figure}, text)
+
+
+def _first_calls() -> Answer:
+    """Measure first calls with and without machine code on disk."""
+    from minicereb.bench.first_calls import run_first_calls  # it imports nearly everything
+
+    require(numba_version() is not None, "first-calls", "given", f"used with Numba: {numba_problem()}")
+    rows = list(shown(run_first_calls(), lambda row: f"timed {row.name}", "timing"))
+    head = ("work", "first call, s", "with kept code, s", "second call, s", "loops")
+    lines = [(row.name, *(f"{each:.2f}" for each in (row.first, row.kept, row.second)), str(row.loops)) for row in rows]
+    text = f"{table(head, lines)}\n\nEach first call in a new process, with the import of Numba.\n{_machine()}"
+    return Answer({"machine": _machine(), "first_calls": [asdict(row) for row in rows]}, text)
 
 
 @click.command()

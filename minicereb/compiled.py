@@ -87,8 +87,9 @@ def machine_code(loop: Loop) -> Loop:
     config.SLP_VECTORIZE = 1  # an operation repeated on four neighbours becomes one instruction
     _teach_vectors()
     while _PARTS:
-        register_jitable(error_model="numpy", forceinline=True)(_PARTS.pop())
-    dispatcher = njit(nogil=True, error_model="numpy")(loop)  # without fastmath: operations are not reordered or fused
+        register_jitable(error_model="numpy", forceinline=True, no_cfunc_wrapper=True)(_PARTS.pop())
+    # Without fastmath, so that operations are not reordered or fused, and without a wrapper for C, which takes time to compile.
+    dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(loop)
     _keep(dispatcher, loop)
     return dispatcher
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from commands import invoke
 
-from minicereb.bench import ensembles, loops, noisy_passes, scaling, vgg
+from minicereb.bench import ensembles, first_calls, loops, noisy_passes, scaling, vgg
 from minicereb.bench.memory import in_fresh_process, process_memory
 from minicereb.bench.vgg import QUICK, VggSize
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import Gaussian
 from minicereb.calculus.replicated import CrossEntropy
+from minicereb.cli import machine
+from minicereb.compiled import numba_problem
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import RunError
 from minicereb.learning.glr import estimate, estimator_named
@@ -107,11 +109,61 @@ def test_an_exponent_is_the_slope_of_the_logarithms():
     assert scaling.exponent([1, 2, 4], [8, 4, 2]) == pytest.approx(-1)
 
 
-@pytest.mark.parametrize("options", [["--scaling", "--peers"], ["--scaling", "--only", "glr"], ["--figure", "growth.png"]])
-def test_what_does_not_go_with_scaling_is_refused(options):
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--scaling", "--peers"],
+        ["--scaling", "--only", "glr"],
+        ["--figure", "growth.png"],
+        ["--first-calls", "--peers"],
+        ["--first-calls", "--only", "glr"],
+        ["--first-calls", "--scaling"],
+    ],
+)
+def test_what_does_not_go_together_is_refused(options):
     result = invoke("bench", *options)
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
+
+
+needs_numba = pytest.mark.skipif(numba_problem() is not None, reason=str(numba_problem()))
+POLE = "first trial of pole balancing"  # the shortest of the works that use a compiled loop
+
+
+@needs_numba
+def test_the_command_measures_first_calls(monkeypatch):
+    monkeypatch.setattr(first_calls, "WORKS", {POLE: first_calls.WORKS[POLE]})
+    result = invoke("bench", "--first-calls", "--json")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)["first_calls"]
+    assert (row["name"], row["loops"]) == (POLE, 1)
+    assert row["second"] < min(row["first"], row["kept"])  # both first calls import Numba
+
+
+@needs_numba
+def test_only_the_first_process_compiles(tmp_path):
+    kept = []
+    for _ in range(2):
+        in_fresh_process(first_calls.measure, POLE, str(tmp_path))
+        kept.append({path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")})
+    assert len(kept[0]) == 2
+    assert kept[0] == kept[1]
+
+
+@needs_numba
+def test_a_wait_that_the_preparation_hides_is_not_measured(monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # measure changes it; restored at the end of the test
+    with pytest.raises(RuntimeError, match="imported Numba"):  # as this process has done
+        first_calls.measure(POLE, str(tmp_path))
+
+
+def test_first_calls_without_numba_are_refused(monkeypatch):
+    monkeypatch.setattr(machine, "numba_version", lambda: None)
+    monkeypatch.setattr(machine, "numba_problem", lambda: "Numba is missing")
+    result = invoke("bench", "--first-calls")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "Numba is missing" in result.stderr
 
 
 def test_the_command_times_square_through_both_kinds_of_wiring(monkeypatch):

@@ -26,15 +26,15 @@ TOGETHER = 12  # outputs that are summed in one pass: enough for ten classes
 
 
 def square_loop(
-    starts: Array,
-    cells: Array,
-    weights: Array,
-    matrix: Array,
+    starts: Array | None,
+    cells: Array | None,
+    weights: Array | None,
+    matrix: Array | None,
     readout: Array,
     tall: Array,
     wide: Array,
     shape: Array,
-    fires_above: Array,
+    fires_above: Array | None,
     classes: int,
     stop: bool,
     uniform: Array,
@@ -48,23 +48,32 @@ def square_loop(
     outputs: Array,
     value: Array,
     wrong: Array,
+    share: Array,
+    more: Array,
+    reached: Array,
+    places: Array,
+    news: Array,
+    amounts: Array,
+    moved: Array,
+    found: Array,
 ) -> None:
     """Take each image through its queries from number `begin` on, changing x, v, outputs, value, wrong and begin in place.
 
     Parameters
     ----------
-    starts, cells, weights : array
-        The projection, as a CSR matrix with a row per input; empty if the projection is dense.
-    matrix : array, shape (inputs, cells)
-        The projection if it is dense; otherwise an array without rows.
-    readout : array, shape (cells, columns)
+    starts, cells, weights : array or None
+        The projection, as a CSR matrix with a row per input; None if the projection is dense. Numba does not compile what
+        follows ``if starts is not None`` if it is None.
+    matrix : array, shape (inputs, cells), or None
+        The projection if it is dense.
+    readout : array, shape (cells, dozens, 12)
         The readout W, padded with columns of zeros to a multiple of twelve.
     tall, wide : array of int, shape (queries,)
         Height and width of the window at each query.
     shape : array of int
         Height, width and channels of the images.
-    fires_above : array of float
-        The threshold θ; empty if the inputs are graded.
+    fires_above : array of float, shape (1,), or None
+        The threshold θ; None if the inputs are graded.
     classes : int
     stop : bool
         Whether the queries of an image end at its first misclassified point.
@@ -76,41 +85,37 @@ def square_loop(
     begin, value, wrong : array, shape (images,)
         Next query, objective, and whether the image is misclassified.
     v, outputs : array, shape (images, cells) and (images, columns)
+    share, more, reached, places, news, amounts, moved, found : array
+        Memory of :func:`_memory`, for the loop to work in; a loop that makes arrays takes Numba longer to compile.
     """
-    share, more = np.zeros(v.shape[1], dtype=v.dtype), np.empty(v.shape[1] + 1, dtype=v.dtype)
-    reached = np.empty(v.shape[1] + 1, dtype=np.int32)
-    places, news = np.empty(x.shape[1], dtype=np.int64), np.empty(x.shape[1], dtype=x.dtype)
-    amounts, found = np.empty(x.shape[1], dtype=v.dtype), np.empty(readout.shape[1], dtype=v.dtype)
-    dense = len(matrix) > 0
     for image in range(len(x)):
         row, drive = x[image], v[image]
         for query in range(begin[image], len(tall)):
-            sides = tall[query], wide[query]
-            changes = _propose(uniform[image, query], sides, shape, low[image], high[image], row, places, news)
-            touched = _signal_changes(changes, places, news, row, fires_above, starts, amounts)
-            if dense:
+            drawn, tall_wide = uniform[image, query], (tall[query], wide[query])
+            changes = _propose(drawn, tall_wide, shape, low[image], high[image], row, fires_above, places, news, amounts)
+            sweep = True
+            if matrix is not None:
                 _spread_by_matrix(changes, places, amounts, matrix, share)
-            else:
-                _spread_by_synapse(changes, places, amounts, starts, cells, weights, share)
-            sweep = dense or 2 * touched > len(share)
+            if starts is not None:
+                sweep = 2 * _spread_by_synapse(changes, places, amounts, starts, cells, weights, share) > len(share)
             if sweep:
                 count = _activity_changes(drive, share, reached, more)
-            else:
-                count = _activity_changes_nearby(changes, places, starts, cells, drive, share, reached, more)
+            elif starts is not None:
+                count = _activity_changes_nearby(changes, places, starts, cells, drive, share, moved, reached, more)
             _changed_outputs(count, reached, more, readout, outputs[image], found)
             missed, objective = _judged(found, classes, labels[image], targets[image])
             taken = objective > value[image] or (stop and missed)
             if taken:
                 for change in range(changes):
                     row[places[change]] = news[change]
-                outputs[image] = found
+                for column in range(len(found)):
+                    outputs[image, column] = found[column]
                 value[image], wrong[image] = objective, missed
             if taken and sweep:
                 for cell in range(len(share)):
                     drive[cell] += share[cell]
-            elif taken:
-                _spread_by_synapse(changes, places, amounts, starts, cells, weights, share)
-                _move_nearby(changes, places, starts, cells, drive, share)
+            elif taken and starts is not None:
+                _move_nearby(changes, places, starts, cells, moved, drive)
             if sweep:
                 share[:] = 0
             begin[image] = query + 1
@@ -119,39 +124,40 @@ def square_loop(
 
 
 @part_of_loop
-def _propose(drawn: Array, sides: Any, shape: Array, low: Array, high: Array, x: Array, places: Array, news: Array) -> int:
-    """Write the inputs that a query changes and their new values; return the number of these inputs."""
+def _propose(
+    drawn: Array,
+    sides: Any,
+    shape: Array,
+    low: Array,
+    high: Array,
+    x: Array,
+    fires_above: Array | None,
+    places: Array,
+    news: Array,
+    amounts: Array,
+) -> int:
+    """Write the inputs that a query changes, their new values and the changes of their signals; return the number of inputs."""
     height, width, channels = shape[0], shape[1], shape[2]
     tall, wide = sides
-    kind = drawn.dtype.type
+    kind, signal = drawn.dtype.type, amounts.dtype.type
     top, left = np.int64(drawn[0] * kind(height - tall + 1)), np.int64(drawn[1] * kind(width - wide + 1))
-    same = True
-    for row in range(top, top + tall):
-        for i in range((row * width + left) * channels, (row * width + left + wide) * channels):
-            same = same and x[i] == (high[i] if drawn[2 + i % channels] < 0.5 else low[i])
     changes = 0
-    for row in range(top, top + tall):
-        for i in range((row * width + left) * channels, (row * width + left + wide) * channels):
-            new = high[i] if (drawn[2 + i % channels] < 0.5) != same else low[i]
-            if new != x[i]:
-                places[changes], news[changes] = i, new
-                changes += 1
+    for opposite in range(2):  # an image that already has the ends that were drawn gets the opposite ones
+        for row in range(top, top + tall):
+            for column in range(left, left + wide):
+                for channel in range(channels):
+                    i = (row * width + column) * channels + channel
+                    new = high[i] if (drawn[2 + channel] < 0.5) == (opposite == 0) else low[i]
+                    if new != x[i]:
+                        places[changes], news[changes] = i, new
+                        if fires_above is not None:
+                            amounts[changes] = signal(new > fires_above[0]) - signal(x[i] > fires_above[0])
+                        else:
+                            amounts[changes] = new - x[i]
+                        changes += 1
+        if changes > 0:
+            break
     return changes
-
-
-@part_of_loop
-def _signal_changes(changes: int, places: Array, news: Array, x: Array, fires_above: Array, starts: Array, amounts: Array) -> int:
-    """Write the change of each input's signal; return the number of synapses that the changed inputs reach in sparse wiring."""
-    kind, touched = amounts.dtype.type, 0
-    for change in range(changes):
-        i, new = places[change], news[change]
-        if len(fires_above) > 0:
-            amounts[change] = kind(new > fires_above[0]) - kind(x[i] > fires_above[0])
-        else:
-            amounts[change] = new - x[i]
-        if len(starts) > 0:
-            touched += starts[i + 1] - starts[i]
-    return touched
 
 
 @part_of_loop
@@ -166,13 +172,15 @@ def _spread_by_matrix(changes: int, places: Array, amounts: Array, matrix: Array
 @part_of_loop
 def _spread_by_synapse(
     changes: int, places: Array, amounts: Array, starts: Array, cells: Array, weights: Array, share: Array
-) -> None:
-    """Do the same as :func:`_spread_by_matrix`, only for the cells that the inputs reach."""
-    unsigned = np.uint64  # spares Numba a test for negative indices
+) -> int:
+    """Do the same as :func:`_spread_by_matrix`, only for the cells that the inputs reach; return the number of synapses."""
+    unsigned, touched = np.uint64, 0  # unsigned indices spare Numba a test for negative ones
     for change in range(changes):
-        amount = amounts[change]
-        for synapse in range(starts[places[change]], starts[places[change] + 1]):
+        amount, first, end = amounts[change], starts[places[change]], starts[places[change] + 1]
+        touched += end - first
+        for synapse in range(first, end):
             share[unsigned(cells[synapse])] += weights[synapse] * amount
+    return touched
 
 
 @part_of_loop
@@ -193,17 +201,26 @@ def _activity_changes(drive: Array, share: Array, reached: Array, more: Array) -
 
 @part_of_loop
 def _activity_changes_nearby(
-    changes: int, places: Array, starts: Array, cells: Array, drive: Array, share: Array, reached: Array, more: Array
+    changes: int,
+    places: Array,
+    starts: Array,
+    cells: Array,
+    drive: Array,
+    share: Array,
+    moved: Array,
+    reached: Array,
+    more: Array,
 ) -> int:
-    """Do the same as :func:`_activity_changes`, only for the cells that the inputs reach; `share` becomes 0."""
-    unsigned, zero, count = np.uint64, share.dtype.type(0), 0
+    """Do the same as :func:`_activity_changes`, only for cells that the inputs reach; `share` moves to `moved`, by synapse."""
+    unsigned, zero, count, touched = np.uint64, share.dtype.type(0), 0, 0
     for change in range(changes):
         for synapse in range(starts[places[change]], starts[places[change] + 1]):
             cell = unsigned(cells[synapse])
             gained = max(drive[cell] + share[cell], zero) - max(drive[cell], zero)
-            share[cell] = zero  # a cell that has several of these synapses counts once
+            moved[unsigned(touched)], share[cell] = share[cell], zero  # a cell that has several of these synapses counts once
             reached[unsigned(count)], more[unsigned(count)] = cells[synapse], gained
             count += (gained > zero) | (gained < zero)
+            touched += 1
     return count
 
 
@@ -211,26 +228,25 @@ def _activity_changes_nearby(
 def _changed_outputs(count: int, reached: Array, more: Array, readout: Array, outputs: Array, found: Array) -> None:
     """Write the outputs after the changes of activity, twelve at a time, so that their sums stay in registers."""
     unsigned, zero = np.uint64, found.dtype.type(0)
-    for start in range(0, readout.shape[1], 12):
-        at = unsigned(start)
+    for dozen in range(readout.shape[1]):
         s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = s10 = s11 = zero
         for place in range(count):
-            cell, gained = unsigned(reached[place]), more[place]
-            s0 += gained * readout[cell, at]
-            s1 += gained * readout[cell, at + unsigned(1)]
-            s2 += gained * readout[cell, at + unsigned(2)]
-            s3 += gained * readout[cell, at + unsigned(3)]
-            s4 += gained * readout[cell, at + unsigned(4)]
-            s5 += gained * readout[cell, at + unsigned(5)]
-            s6 += gained * readout[cell, at + unsigned(6)]
-            s7 += gained * readout[cell, at + unsigned(7)]
-            s8 += gained * readout[cell, at + unsigned(8)]
-            s9 += gained * readout[cell, at + unsigned(9)]
-            s10 += gained * readout[cell, at + unsigned(10)]
-            s11 += gained * readout[cell, at + unsigned(11)]
+            weights, gained = readout[unsigned(reached[place]), unsigned(dozen)], more[place]
+            s0 += gained * weights[0]
+            s1 += gained * weights[1]
+            s2 += gained * weights[2]
+            s3 += gained * weights[3]
+            s4 += gained * weights[4]
+            s5 += gained * weights[5]
+            s6 += gained * weights[6]
+            s7 += gained * weights[7]
+            s8 += gained * weights[8]
+            s9 += gained * weights[9]
+            s10 += gained * weights[10]
+            s11 += gained * weights[11]
         sums = (s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11)
         for k in range(12):
-            found[start + k] = outputs[start + k] + sums[k]
+            found[12 * dozen + k] = outputs[12 * dozen + k] + sums[k]
 
 
 @part_of_loop
@@ -245,14 +261,13 @@ def _judged(found: Array, classes: int, label: int, target: int) -> tuple[bool, 
 
 
 @part_of_loop
-def _move_nearby(changes: int, places: Array, starts: Array, cells: Array, drive: Array, share: Array) -> None:
-    """Add `share` to the pre-activation of the cells that the inputs reach; `share` becomes 0."""
-    unsigned, zero = np.uint64, share.dtype.type(0)
+def _move_nearby(changes: int, places: Array, starts: Array, cells: Array, moved: Array, drive: Array) -> None:
+    """Add to the pre-activation of the cells that the inputs reach what :func:`_activity_changes_nearby` wrote in `moved`."""
+    unsigned, touched = np.uint64, 0
     for change in range(changes):
         for synapse in range(starts[places[change]], starts[places[change] + 1]):
-            cell = unsigned(cells[synapse])
-            drive[cell] += share[cell]
-            share[cell] = zero
+            drive[unsigned(cells[synapse])] += moved[unsigned(touched)]
+            touched += 1
 
 
 class _Run:
@@ -262,14 +277,13 @@ class _Run:
         self.landscape, self.layer, self.ball, self.stop = landscape, layer, ball, stop
         readout, wiring, kind = layer.readout, layer.wiring, start.x.dtype
         assert readout is not None  # checked by loop_for
-        self.classes, self.readout = readout.shape[1], _padded(readout)
+        self.classes, self.readout = readout.shape[1], _padded(readout).reshape(len(readout), -1, TOGETHER)
         if wiring.matrix is None:
             csr = wiring.by_input()
-            self.projection = csr.indptr, csr.indices, csr.data, np.empty((0, 0), dtype=kind)
+            self.projection = csr.indptr, csr.indices, csr.data, None
         else:
-            indices = np.empty(0, dtype=np.int32)
-            self.projection = indices, indices, np.empty(0, dtype=kind), wiring.transposed()
-        self.fires_above = np.array([] if layer.fires_above is None else [layer.fires_above], dtype=kind)
+            self.projection = None, None, None, wiring.transposed()
+        self.fires_above = None if layer.fires_above is None else np.array([layer.fires_above], dtype=kind)
         self.x, self.value, self.wrong = start.x.copy(), start.value.copy(), landscape.wrong(start)
         self.confirmed = self.wrong.copy()
         self.refresh()
@@ -298,7 +312,7 @@ class _Run:
         def go_on(part: slice) -> None:
             rows = uniform, self.ball.low, self.ball.high, labels, targets, begin
             state = self.x, self.v, self.outputs, self.value, self.wrong
-            loop(*shared, *(array[part] for array in (*rows, *state)))
+            loop(*shared, *(array[part] for array in (*rows, *state)), *_memory(self.x, self.v, self.outputs))
 
         while (begin < len(tall)).any():
             run_lanes(go_on, shares(self.x))
@@ -378,3 +392,15 @@ def _padded(columns: Array) -> Array:
     padded = np.zeros((len(columns), -(-columns.shape[1] // TOGETHER) * TOGETHER), dtype=columns.dtype)
     padded[:, : columns.shape[1]] = columns
     return padded
+
+
+def _memory(x: Array, v: Array, outputs: Array) -> tuple[Array, ...]:
+    """Return the arrays in which :func:`square_loop` works.
+
+    They contain each cell's change of drive (0 at first), the changes of activity and whose they are, the changed inputs, their
+    new values and the changes of their signals, the changes of drive synapse by synapse, and the outputs after a query.
+    """
+    inputs, cells, kind = x.shape[1], v.shape[1], v.dtype
+    share, more, reached = np.zeros(cells, dtype=kind), np.empty(cells + 1, dtype=kind), np.empty(cells + 1, dtype=np.int32)
+    places, news, amounts = np.empty(inputs, dtype=np.int64), np.empty(inputs, dtype=x.dtype), np.empty(inputs, dtype=kind)
+    return share, more, reached, places, news, amounts, np.empty(cells, dtype=kind), np.empty_like(outputs[0])

@@ -52,7 +52,7 @@ def changed_outputs(
 
     def work(part: slice) -> None:
         tile = np.empty((RUNS, neurons), dtype=base.dtype)
-        loop(base[part], by_input, places[part], change[part], half_slope, weights, tile, found[part])
+        loop(base[part], by_input, places[part], change[part], half_slope or None, weights, tile, found[part])
 
     run_lanes(work, list(blocks(len(base), max(1, -(-len(base) // 4)))))
     return found[:, :, :outputs]
@@ -67,8 +67,8 @@ def changed_outputs_loop(
     ----------
     base, by_input, places, change
         As for :func:`changed_outputs`.
-    half_slope : float
-        As :func:`minicereb.calculus.activations.loop_slope` returns it.
+    half_slope : float or None
+        As :func:`minicereb.calculus.activations.loop_slope` returns it; None for a threshold, so that Numba compiles no sigmoid.
     weights : array, shape (neurons, length)
         The outputs' weights, padded with zeros.
     tile : array, shape (4, neurons)
@@ -84,12 +84,12 @@ def changed_outputs_loop(
             for number in range(RUNS):
                 at = min(first + number, changes - 1)  # the last change is computed again in place of those beyond it
                 place, by = places[run, at], change[run, at]
-                if half_slope == 0:
-                    for j in range(neurons):
-                        tile[number, j] = real(1) if base[run, j] + by_input[place, j] * by > 0 else real(0)
-                else:
+                if half_slope is not None:
                     for j in range(neurons):
                         tile[number, j] = real(0.5) + half_tanh((base[run, j] + by_input[place, j] * by) * half_slope)
+                else:
+                    for j in range(neurons):
+                        tile[number, j] = real(1) if base[run, j] + by_input[place, j] * by > 0 else real(0)
             line = load_line(weights, u(0))
             s0, s1, s2, s3 = tile[0, 0] * line, tile[1, 0] * line, tile[2, 0] * line, tile[3, 0] * line
             for j in range(1, neurons):

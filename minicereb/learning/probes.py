@@ -63,10 +63,10 @@ def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
     xp, units = xp_of(chance), len(chance)
     one_pass = compiled(draw_units_loop, chance)
     if one_pass is not None:
-        points = xp.empty((len(_columns(chance)[0]), 1), dtype=xp.float64)
-        points[:] = xp.broadcast_to(places, chance.shape[1:]).reshape(-1, 1)
-        found, times = xp.zeros((len(points), draws), dtype=xp.int64), xp.ones((len(points), draws), dtype=chance.dtype)
-        one_pass(_columns(chance), points[:, 0], found, times)
+        start = xp.broadcast_to(places, chance.shape[1:]).astype(xp.float64).ravel()
+        found, times = xp.zeros((len(start), draws), dtype=xp.int64), xp.ones((len(start), draws), dtype=chance.dtype)
+        sums = xp.zeros((3, len(start)), dtype=xp.float64)
+        one_pass(_columns(chance), start, found, times, *sums, xp.zeros(len(start), dtype=xp.int64))
         return DrawnUnits(found, times)
     sums = xp.cumsum(_columns(chance).T, axis=1, dtype=xp.float64)
     runs, total = len(sums), sums[:, -1:]
@@ -82,7 +82,9 @@ def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
     return DrawnUnits(found, times.astype(chance.dtype))
 
 
-def draw_units_loop(chance: Array, start: Array, units: Array, times: Array) -> None:
+def draw_units_loop(
+    chance: Array, start: Array, units: Array, times: Array, total: Array, passed: Array, point: Array, drawn: Array
+) -> None:
     """Do the same as :func:`draw_units`: walk over the units, and take a unit where the running sum passes the next point.
 
     Parameters
@@ -93,14 +95,15 @@ def draw_units_loop(chance: Array, start: Array, units: Array, times: Array) -> 
         Overwritten.
     times : array, same shape
         Array of ones, overwritten where a unit's chance is not 0.
+    total, passed, point, drawn : array, shape (runs,)
+        Memory for the loop to work in, filled with zeros: three arrays of float64 and one of int64.
     """
     runs, draws = units.shape
-    total, passed = np.zeros(runs, dtype=np.float64), np.zeros(runs, dtype=np.float64)
-    drawn = np.zeros(runs, dtype=np.int64)
     for unit in range(len(chance)):
         for run in range(runs):
             total[run] += chance[unit, run]
-    point = start / draws * total
+    for run in range(runs):
+        point[run] = start[run] / draws * total[run]
     for unit in range(len(chance)):
         for run in range(runs):
             passed[run] += chance[unit, run]

@@ -121,7 +121,7 @@ class NoisyLayer:
             return u, v, self.respond(v)
         v, h = np.empty_like(e), np.empty_like(e)
         in_rows = (each.reshape(-1, e.shape[1] if e.shape[2] == 1 else each.shape[2]) for each in (u, e, v, h))
-        loop(*in_rows, self.scale, half_slope)
+        loop(*in_rows, self.scale, half_slope or None)
         return u, v, h
 
     @property
@@ -205,19 +205,20 @@ def signals_loop(u: Array, e: Array, v: Array, h: Array, scale: Array, half_slop
     e, v, h : array, shape (rows, replications)
         `v` and `h` are overwritten.
     scale : array, shape (1,)
-    half_slope : float
+    half_slope : float or None
+        None for a threshold; Numba then compiles no sigmoid.
     """
     i, real, s = np.uint64, e.dtype.type, scale[0]
     each = i(1) if u.shape[1] > 1 else i(0)
     for row in range(len(e)):
         for k in range(e.shape[1]):
             v[i(row), i(k)] = u[i(row), i(k) * each] + e[i(row), i(k)] * s
-        if half_slope == 0:
-            for k in range(e.shape[1]):
-                h[i(row), i(k)] = real(1) if v[i(row), i(k)] > 0 else real(0)
-        else:
+        if half_slope is not None:
             for k in range(e.shape[1]):
                 h[i(row), i(k)] = real(0.5) + half_tanh(v[i(row), i(k)] * half_slope)
+        else:
+            for k in range(e.shape[1]):
+                h[i(row), i(k)] = real(1) if v[i(row), i(k)] > 0 else real(0)
 
 
 @dataclass(frozen=True, eq=False)
