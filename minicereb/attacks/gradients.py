@@ -209,7 +209,7 @@ class PastThreshold(Source):
     Parameters
     ----------
     near : array of bool, shape (images, inputs), optional
-        Pixels that can cross θ; for all other pixels the gradient is 0. By default all pixels can.
+        Pixels that can cross θ; for all other pixels the gradient is 0. By default all pixels count as such.
     width : float, optional
         Width of the sigmoid that replaces the threshold: ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient. The sigmoid
         gets steeper, to at most 64 times its first steepness. The gradient is computed at the activity that this sigmoid

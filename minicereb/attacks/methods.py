@@ -52,8 +52,8 @@ class Method:
         Default number of steps.
     keeps : {"best", "first", "nearest"}
         The point kept from a search. ``"best"``: a misclassified point if there is one, and among several the one with
-        the largest objective. ``"first"``: the same, but the search ends at its first misclassified point. ``"nearest"``:
-        the last point, which is the nearest misclassified one.
+        the largest objective. ``"first"``: like ``"best"``, but the search ends at its first misclassified point.
+        ``"nearest"``: the last point, which is the nearest misclassified one.
     gradient : bool
         Whether the method needs the input gradient.
     objectives : tuple of str

@@ -4,7 +4,7 @@ If the first layer is linear, a change of a few pixels changes its pre-activatio
 pixels. So v is stored for each image. With dense wiring a thin matrix product updates v, and the outputs are computed
 from v. With sparse wiring only the cells that the pixels reach are computed, and their changes are added to the outputs.
 For sparse wiring this method is slower in NumPy than full passes, so :func:`nearby` does not choose it. The compiled
-:func:`minicereb.attacks.square_loop.square_loop` computes the same as this module; tests compare the two.
+:func:`minicereb.attacks.square_loop.square_loop` gives the same results as this module; tests compare the two.
 
 Rounding errors of many changes would add up. So v is recomputed after every :data:`REFRESHED` points, and an image counts as
 misclassified only after a full pass.

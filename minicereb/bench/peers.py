@@ -53,7 +53,7 @@ def _parts(model: CerebellarNetwork) -> tuple[Any, ...]:
 def learning_steps(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, batch: int
 ) -> dict[str, Callable[[], object]]:
-    """Return learning steps in three forms: a sparse CSR product, the same while the C library keeps freed memory, and a gather.
+    """Return learning steps in three forms: a CSR product, this product while the C library keeps freed memory, and a gather.
 
     PyTorch's step returns its temporary arrays of 8 MB to the operating system, which clears them before the next step. Once
     a larger block has been freed, the C library keeps such arrays instead. Our step has no such arrays.

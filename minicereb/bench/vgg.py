@@ -140,7 +140,7 @@ def _multiply_adds(model: Sequential, size: VggSize) -> list[int]:
 
 
 def peak_of(name: str | None, size: VggSize) -> int | None:
-    """Return the peak memory in bytes of two steps of a peer (None: ours), excluding the model, from a separate process.
+    """Return the peak memory in bytes, without the model, of two steps of a peer (None: of our work) in a separate process.
 
     The result is None if the system does not report the peak.
     """

@@ -269,7 +269,7 @@ def conditional_score(law: Law, fires: Array, a: Array) -> Array:
     fires : array of float, values 0 and 1
         h.
     a : array, broadcasting against `fires`
-        Drive over noise scale, u/σ: the neuron fires with probability F(a).
+        Drive divided by noise scale, a = u/σ: the neuron fires with probability F(a).
 
     Returns
     -------

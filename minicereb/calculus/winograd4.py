@@ -205,7 +205,7 @@ def responses_loop(places: Array, bias: Array, width: int, block: Array, v: Arra
     Parameters
     ----------
     places : array, shape (36 · apart, vectors of outputs, length)
-        The products m at each place.
+        The products m at each place of a tile, for all tiles.
     bias : array, shape (1, vectors of outputs, length)
     width : int
     block : array, shape (36, 1, length)

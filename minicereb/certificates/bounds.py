@@ -160,7 +160,8 @@ class Bounds:
         Returns
         -------
         relaxed, interval : array, shape (functions, images)
-            Bounds by linear relaxation (or, without `crown`, by intervals), and bounds by the intervals of the last hidden layer.
+            Bounds by linear relaxation (or, without `crown`, by intervals), and bounds that follow from the intervals of
+            the last hidden layer.
         """
         xp = xp_of(self.region.x)
         shape = (functions, self.images)

@@ -69,7 +69,7 @@ def fetch(name: str, backoff: float = 1.0) -> list[FileReport]:
     name : str
         A data set of the registry.
     backoff : float
-        Seconds to wait before the mirrors are tried again; doubled each time.
+        Seconds to wait before the mirrors are tried again; the wait is doubled after each try.
 
     Returns
     -------

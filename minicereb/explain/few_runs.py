@@ -40,7 +40,7 @@ class FewRuns(NamedTuple):
         The runs from which the first layer's credit is computed.
     found : GradientEstimate
     at : RunsOfLayer or None
-        The same runs with their losses, for an estimator that handles one layer after another.
+        The runs of `trace` with their losses, for an estimator that handles one layer after another.
     places : array or None
         Random numbers that select the units of a convolution.
     credit : Credit or None

@@ -95,8 +95,9 @@ def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> 
     A rule's memory is the state of its optimiser and, if the rule has one, its learned baseline.
 
     The rule learns from the first batches of the run's first epoch, augmented and attacked as in training. After each batch,
-    everything except this memory and the number of steps is reset. :data:`WARM` gives the number of batches, limited by the
-    batches of an epoch; for an optimiser without memory it is 0, or :data:`BASELINE_WARM` for a learned baseline.
+    everything except this memory and the number of steps is reset. :data:`WARM` gives the number of batches, which is 0
+    for an optimiser without memory. A learned baseline requires at least :data:`BASELINE_WARM` batches. There are never
+    more batches than in one epoch.
     """
     closed = getattr(config.model, "rule", "") == "least-squares"
     split, size = Split(dataset, config.validation, config.seed), config.batch_size

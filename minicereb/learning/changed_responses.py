@@ -30,9 +30,9 @@ def changed_outputs(
     by_input : array, shape (inputs, neurons)
         The neurons' weights.
     places : array of int, shape (runs, changes)
-        Which input changes.
+        Index of the input that each change affects.
     change : array, same shape
-        By how much.
+        By how much that input changes.
     activation : Activation or None
     by_neuron : array, shape (neurons, outputs)
         The outputs' weights.
@@ -68,7 +68,7 @@ def changed_outputs_loop(
     base, by_input, places, change
         As for :func:`changed_outputs`.
     half_slope : float or None
-        As :func:`minicereb.calculus.activations.loop_slope` returns it; None for a threshold, so that Numba compiles no sigmoid.
+        Half the slope of the sigmoid; None for a threshold, so that Numba compiles no sigmoid.
     weights : array, shape (neurons, length)
         The outputs' weights, padded with zeros.
     tile : array, shape (4, neurons)

@@ -103,7 +103,7 @@ def gradient_loop(
     Parameters
     ----------
     weights, inputs, rest, mean, x_t, tile
-        The same as for :func:`read_out_loop`, with the updated means.
+        The arrays passed to :func:`read_out_loop`, after that call: `mean` is already updated.
     credit : array, shape (images, length)
         The error of each image, divided by the number of images, then zeros after the last class.
     images : int

@@ -32,7 +32,7 @@ class CerebellumCache(NamedTuple):
     fibres : array, shape (slabs, inputs, length), or None
         After a compiled pass: the mossy fibres (see :mod:`minicereb.calculus.fused`).
     images : int
-        After a compiled pass: number of images.
+        After a compiled pass: the number of images.
     """
 
     active: Array

@@ -123,7 +123,7 @@ def _legend(results: Results) -> str:
 
 
 def figures(results: Results) -> Figures:
-    """Draw accuracy against seconds of learning, all runs at each way's fastest rate."""
+    """Draw accuracy against seconds of learning, for all runs at the fastest rate of each way of learning."""
     lines = {}
     for way in ways_of(results):
         gap = np.full((1, 3), np.nan, dtype=np.float64)

@@ -84,7 +84,7 @@ ISI_SIZES: dict[str, tuple[tuple[int, ...], int, int, int]] = {
 
 
 def _isi_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
-    """Run every interval in every arm of the study; short intervals only with the delay protocol and intact circuits."""
+    """Train at every interval in every arm of the study; at short intervals only with the delay protocol and intact circuits."""
     intervals, cells, acquisition, extinction = ISI_SIZES[scale]
     experiments = []
     for seed, (protocol, lesions, rule) in product(seeds, ARMS.values()):

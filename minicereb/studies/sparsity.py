@@ -309,7 +309,7 @@ def _best(line: tuple[np.ndarray, ...]) -> str:
 
 
 def _line(values: Values) -> tuple[np.ndarray, ...]:
-    """Return values for every k, with their bounds."""
+    """Return every k, and the values at each k with their lower and upper bounds, as arrays."""
     return tuple(np.array(column, dtype=np.float64) for column in (list(values), *zip(*values.values(), strict=True)))
 
 

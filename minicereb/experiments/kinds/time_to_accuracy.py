@@ -42,7 +42,8 @@ RECORD = shape(
 class TimeToAccuracy(Experiment):
     """Learning until the accuracy on the held-out images reaches a target, or a limit is reached.
 
-    Two runs do not give the same record bit for bit: it contains times, and a time limit may end learning at another step.
+    Two runs do not give the same record bit for bit: a record contains times, and a time limit may end learning at
+    another step.
     """
 
     record_shape = RECORD
