@@ -62,8 +62,8 @@ def square_loop(
     Parameters
     ----------
     starts, cells, weights : array or None
-        The projection, as a CSR matrix with a row per input; None if the projection is dense. Numba does not compile what
-        follows ``if starts is not None`` if it is None.
+        The projection, as a CSR matrix with a row per input; None if the projection is dense. For None, Numba does not
+        compile the code under ``if starts is not None``.
     matrix : array, shape (inputs, cells), or None
         The projection if it is dense.
     readout : array, shape (cells, dozens, 12)
@@ -86,7 +86,8 @@ def square_loop(
         Next query, objective, and whether the image is misclassified.
     v, outputs : array, shape (images, cells) and (images, columns)
     share, more, reached, places, news, amounts, moved, found : array
-        Memory of :func:`_memory`, for the loop to work in; a loop that makes arrays takes Numba longer to compile.
+        Arrays from :func:`_memory` in which the loop works; Numba would take longer to compile a loop that makes its own
+        arrays.
     """
     for image in range(len(x)):
         row, drive = x[image], v[image]
@@ -211,7 +212,7 @@ def _activity_changes_nearby(
     reached: Array,
     more: Array,
 ) -> int:
-    """Do the same as :func:`_activity_changes`, only for cells that the inputs reach; `share` moves to `moved`, by synapse."""
+    """Do the same as :func:`_activity_changes`, only for cells that the inputs reach; move `share` to `moved`, by synapse."""
     unsigned, zero, count, touched = np.uint64, share.dtype.type(0), 0, 0
     for change in range(changes):
         for synapse in range(starts[places[change]], starts[places[change] + 1]):
@@ -397,8 +398,9 @@ def _padded(columns: Array) -> Array:
 def _memory(x: Array, v: Array, outputs: Array) -> tuple[Array, ...]:
     """Return the arrays in which :func:`square_loop` works.
 
-    They contain each cell's change of drive (0 at first), the changes of activity and whose they are, the changed inputs, their
-    new values and the changes of their signals, the changes of drive synapse by synapse, and the outputs after a query.
+    The arrays are for each cell's change of drive (0 at first), the changes of activity and the cells that they belong
+    to, the changed inputs, the new values of these inputs and the changes of their signals, the changes of drive by
+    synapse, and the outputs after a query.
     """
     inputs, cells, kind = x.shape[1], v.shape[1], v.dtype
     share, more, reached = np.zeros(cells, dtype=kind), np.empty(cells + 1, dtype=kind), np.empty(cells + 1, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""Measurements of first calls: in a new process, a call waits for Numba to be imported and for its loops to be compiled."""
+"""Measurements of first calls: in a new process, the first call waits until Numba is imported and the loops are compiled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUERIES = 100  # of Square; so few that the call mostly waits for the compiler
 
 @dataclass(frozen=True)
 class FirstCall:
-    """The time of a piece of work in seconds: first and second call in a new process, and first call in a later process.
+    """Seconds that a piece of work takes: in the first and second call of a new process, and in the first call of a later one.
 
     `loops` is the number of compiled loops that the work uses. In the later process their machine code is read from disk.
     """
@@ -82,14 +82,14 @@ WORKS: dict[str, Callable[[], Work]] = {
 
 
 def measure(name: str, folder: str) -> tuple[float, float, int]:
-    """Return the seconds of the first and the second call, and the number of loops; in this process, which should be a new one.
+    """Return the seconds of the first and the second call in this process, which must be new, and the number of compiled loops.
 
     Parameters
     ----------
     name : str
-        Of the work in :data:`WORKS`.
+        Name of the work in :data:`WORKS`.
     folder : str
-        Where Numba keeps the machine code.
+        Folder in which Numba keeps the machine code.
     """
     os.environ["NUMBA_CACHE_DIR"] = folder
     work = WORKS[name]()
@@ -105,7 +105,7 @@ def _seconds(work: Work) -> float:
 
 
 def run_first_calls() -> Iterator[FirstCall]:
-    """Measure each work in two processes, one after the other: the second one finds the machine code that the first one kept."""
+    """Measure each piece of work in two successive processes: the second finds the machine code that the first has stored."""
     for name in WORKS:
         with tempfile.TemporaryDirectory() as folder:
             first, second, count = in_fresh_process(measure, name, folder)

@@ -206,7 +206,7 @@ def signals_loop(u: Array, e: Array, v: Array, h: Array, scale: Array, half_slop
         `v` and `h` are overwritten.
     scale : array, shape (1,)
     half_slope : float or None
-        None for a threshold; Numba then compiles no sigmoid.
+        Half the slope of the sigmoid; None for a threshold, so that Numba compiles no sigmoid.
     """
     i, real, s = np.uint64, e.dtype.type, scale[0]
     each = i(1) if u.shape[1] > 1 else i(0)
