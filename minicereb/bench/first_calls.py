@@ -51,8 +51,8 @@ def _square(number: int) -> Work:
     images, _ = loops.images_like_mnist(count)
     attack, ids = Attack("square", "margin", loops.SQUARE_EPSILON, steps=QUERIES), np.arange(count, dtype=np.int64)
     # Without right labels, which would take a forward pass, all images are attacked.
-    how = {"image_shape": (28, 28), "include_misclassified": True}
-    return lambda: list(attack_images(model, attack, images, np.zeros(count, dtype=np.int64), ids, **how))
+    labels = np.zeros(count, dtype=np.int64)
+    return lambda: list(attack_images(model, attack, images, labels, ids, image_shape=(28, 28), include_misclassified=True))
 
 
 def _pole() -> Work:
