@@ -29,9 +29,9 @@ def changed_outputs(
         Signals of the neurons, noise included.
     by_input : array, shape (inputs, neurons)
         The neurons' weights.
-    places : array of int, shape (runs, changes)
-        Index of the input that each change affects.
-    change : array, same shape
+    places : array of int, shape (runs, places)
+        Index of the input that each change affects, the same in every alternative.
+    change : array, shape (runs, alternatives · places)
         By how much that input changes.
     activation : Activation or None
     by_neuron : array, shape (neurons, outputs)
@@ -39,7 +39,7 @@ def changed_outputs(
 
     Returns
     -------
-    array, shape (runs, changes, outputs), or None
+    array, shape (runs, alternatives · places, outputs), or None
     """
     length, (neurons, outputs) = line_length(base.dtype), by_neuron.shape
     half_slope = loop_slope(activation, base.dtype) if outputs <= length else None
@@ -48,7 +48,7 @@ def changed_outputs(
         return None
     weights = np.zeros((neurons, length), dtype=base.dtype)
     weights[:, :outputs] = by_neuron
-    found = np.empty((*places.shape, length), dtype=base.dtype)
+    found = np.empty((*change.shape, length), dtype=base.dtype)
 
     def work(part: slice) -> None:
         tile = np.empty((RUNS, neurons), dtype=base.dtype)
@@ -77,13 +77,13 @@ def changed_outputs_loop(
         Overwritten.
     """
     u, real = np.uint64, base.dtype.type
-    runs, changes = places.shape
+    runs, changes = change.shape
     neurons = base.shape[1]
     for run in range(runs):
         for first in range(0, changes, RUNS):
             for number in range(RUNS):
                 at = min(first + number, changes - 1)  # the last change is computed again in place of those beyond it
-                place, by = places[run, at], change[run, at]
+                place, by = places[run, at % places.shape[1]], change[run, at]
                 if half_slope is not None:
                     for j in range(neurons):
                         tile[number, j] = real(0.5) + half_tanh((base[run, j] + by_input[place, j] * by) * half_slope)

@@ -118,7 +118,8 @@ class RunsOfLayer(NamedTuple):
             return array.reshape(len(array), neurons * images, replications)
 
         layer = layers[self.number + 1]
-        drive = trace.drives[self.number + 1][:, None] + layer.weight[:, :, None, None] * (response - was)
+        drive = layer.weight[:, :, None, None] * (response - was)
+        drive += trace.drives[self.number + 1][:, None]
         for later in range(self.number + 1, len(layers) - 1):
             if trace.noise[later] is not None:
                 drive += (trace.noise[later] * layer.scale)[:, None]
@@ -129,7 +130,7 @@ class RunsOfLayer(NamedTuple):
             all_nodes = joined(xp.broadcast_to(nodes[:, None], (len(nodes), *was.shape)))
         elif e is not None:
             drive += (e * layer.scale)[:, None]
-        return self.last.value(joined(drive), all_nodes, xp.concatenate([self.runs.labels] * neurons)).reshape(was.shape)
+        return self.last.value(joined(drive), all_nodes, xp.tile(self.runs.labels, neurons)).reshape(was.shape)
 
     def losses_after(self, places: Array) -> Callable[[Array], Array]:
         """Return a function that maps changes of single responses to each run's loss after each change; all noise stays the same.
@@ -158,13 +159,13 @@ class RunsOfLayer(NamedTuple):
             if not (first + 1 == final and type(layers[first]) is type(layers[final]) is NoisyLayer):
                 return None
             activation, last = layers[first].activation, layers[final]
-            each = xp.tile(places, change.shape[1] // places.shape[1])
-            drive = changed_outputs(base[:, 0], by_input[0], each, change, activation, last.weight.T)
-            return None if drive is None else drive + last.bias
+            drive = changed_outputs(base[:, 0], by_input[0], places, change, activation, last.weight.T)
+            return None if drive is None else xp.add(drive.transpose(2, 0, 1), last.bias[:, None, None], order="C")
 
         by_input = [xp.ascontiguousarray(layers[first].weight.T)] if type(layers[first]) is NoisyLayer else []
 
         def drives(part: slice, change: Array) -> Array:
+            """Return the outputs, (runs, changes, outputs), without the noise of the last layer."""
             drive = sent[0][part] * change[part][:, :, None]
             drive += base[part]
             for later in range(first, final):
@@ -181,10 +182,10 @@ class RunsOfLayer(NamedTuple):
                     sent.append(layers[first].sent_from(places))
                 alternatives = xp.split(change, change.shape[1] // places.shape[1], axis=1)
                 each = [xp.concatenate([drives(part, one) for part in row_blocks(sent[0])]) for one in alternatives]
-                drive = xp.concatenate(each, axis=1)
+                drive = xp.ascontiguousarray(xp.concatenate(each, axis=1).transpose(2, 0, 1))
             if final in noise and first < final:
-                drive += noise[final]
-            return self.last.value(xp.ascontiguousarray(drive.transpose(2, 0, 1)), columns, labels)
+                drive += noise[final].transpose(2, 0, 1)
+            return self.last.value(drive, columns, labels)
 
         return losses
 

@@ -164,7 +164,8 @@ class Flip(OneByOne):
     def _in_time(self, at: RunsOfLayer, layer: NoisyTime) -> Credit:
         """Flip every neuron in every step; the neuron's later spikes are computed from its own noise."""
         u, v = at.drives, at.signals
-        flipped = xp_of(v).concatenate([at.loss_with(layer.after_flip(v, u, t)) for t in range(layer.steps)])
+        response = at.runs.trace.responses[at.number]
+        flipped = xp_of(v).concatenate([at.loss_with(layer.after_flip(v, u, t, response)) for t in range(layer.steps)])
         assert layer.activation is not None
         return self._flipped(at, layer.activation(v), flipped)
 

@@ -242,7 +242,7 @@ class NoisyTime(NoisyLayer):
         kept = np.where(after >= 0, float(self.leak) ** np.maximum(after, 0), 0.0)  # from a step (column) to a later one (row)
         return float(np.linalg.norm(kept.sum(axis=1) if self.whole else kept, 2)) * super().gain()
 
-    def after_flip(self, v: Array, u: Array, t: int) -> Array:
+    def after_flip(self, v: Array, u: Array, t: int, response: Array) -> Array:
         """Return, for each neuron, the layer's response if that neuron's response in step `t` is flipped and its noise held
         fixed.
 
@@ -251,6 +251,8 @@ class NoisyTime(NoisyLayer):
         v, u : array, shape (units, images, replications)
             Signals and drives of a run of threshold neurons that are not connected to each other.
         t : int
+        response : array, shape (neurons, images, replications)
+            The layer's response in this run.
 
         Returns
         -------
@@ -261,7 +263,7 @@ class NoisyTime(NoisyLayer):
             change = np.empty((len(self.bias), *v.shape[1:]), dtype=v.dtype)
             real, shape = v.dtype.type, (self.steps, change.size)
             loop(u.reshape(shape), v.reshape(shape), t, real(self.leak), real(self.firing), change.reshape(-1))
-            return self.respond(v) + change
+            return response + change
         signals, drives = self.in_steps(v), self.in_steps(u)
         was = super().respond(signals[t])
         m, h, change = drives[t] + v.dtype.type(self.firing), 1 - was, 1 - 2 * was
@@ -274,7 +276,7 @@ class NoisyTime(NoisyLayer):
             change = change + (h - kept) if self.averages else h - kept
         if self.averages:
             change = change / v.dtype.type(self.steps)
-        return self.respond(v) + change
+        return response + change
 
 
 def after_flip_loop(drives: Array, signals: Array, t: int, leak: Any, firing: Any, change: Array) -> None:

@@ -278,7 +278,7 @@ def test_a_flip_runs_the_neuron_again_with_its_noise(shape):
     e = generator(1, "noise").normal(size=(layer.units, 3, 4))
     u, v, _ = layer.run(x.astype(np.float64).T[:, :, None], e)
     for t, (image, run, unit) in itertools.product(range(5), itertools.product(range(3), range(4), range(UNITS))):
-        found = layer.after_flip(v, u, t)[unit, image, run]
+        found = layer.after_flip(v, u, t, layer.respond(v))[unit, image, run]
         m, h, seen = 0.0, 0.0, []
         for step, part in enumerate(parts_of(layer, x[image].astype(np.float64))):
             m = layer.leak * (1 - h) * m + layer.weight[unit] @ part + layer.bias[unit]
