@@ -19,9 +19,9 @@ RUNS = 4  # changed runs at a time, whose sums the processor takes beside each o
 
 
 def changed_outputs(
-    base: Array, by_input: Array, places: Array, change: Array, activation: Activation | None, by_neuron: Array
+    base: Array, by_input: Array, places: Array, change: Array, activation: Activation | None, by_neuron: Array, bias: Array
 ) -> Array | None:
-    """Return the outputs of a readout of some neurons, without bias, after one of their inputs changed; None without a loop.
+    """Return the outputs of a readout of some neurons after one of their inputs changed; None without a loop.
 
     Parameters
     ----------
@@ -36,10 +36,11 @@ def changed_outputs(
     activation : Activation or None
     by_neuron : array, shape (neurons, outputs)
         The outputs' weights.
+    bias : array, shape (outputs,)
 
     Returns
     -------
-    array, shape (runs, alternatives · places, outputs), or None
+    array, shape (outputs, runs, alternatives · places), or None
     """
     length, (neurons, outputs) = line_length(base.dtype), by_neuron.shape
     half_slope = loop_slope(activation, base.dtype) if outputs <= length else None
@@ -55,7 +56,7 @@ def changed_outputs(
         loop(base[part], by_input, places[part], change[part], half_slope or None, weights, tile, found[part])
 
     run_lanes(work, list(blocks(len(base), max(1, -(-len(base) // 4)))))
-    return found[:, :, :outputs]
+    return np.add(found[:, :, :outputs].transpose(2, 0, 1), bias[:, None, None], order="C")
 
 
 def changed_outputs_loop(

@@ -159,8 +159,7 @@ class RunsOfLayer(NamedTuple):
             if not (first + 1 == final and type(layers[first]) is type(layers[final]) is NoisyLayer):
                 return None
             activation, last = layers[first].activation, layers[final]
-            drive = changed_outputs(base[:, 0], by_input[0], places, change, activation, last.weight.T)
-            return None if drive is None else xp.add(drive.transpose(2, 0, 1), last.bias[:, None, None], order="C")
+            return changed_outputs(base[:, 0], by_input[0], places, change, activation, last.weight.T, last.bias)
 
         by_input = [xp.ascontiguousarray(layers[first].weight.T)] if type(layers[first]) is NoisyLayer else []
 
