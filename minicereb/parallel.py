@@ -50,7 +50,7 @@ def cached_blocks(values: Array) -> list[slice]:
 
 
 def row_blocks(rows: Array) -> list[slice]:
-    """Cut rows into blocks small enough for several such arrays in a fast cache; on a GPU there is one block."""
+    """Cut rows into blocks so small that several arrays of this size fit a fast cache; on a GPU there is one block."""
     size = ROW_BYTES // max(1, rows[:1].nbytes) if isinstance(rows, np.ndarray) else len(rows)
     return list(blocks(len(rows), size))
 

@@ -319,7 +319,7 @@ class Goal(NamedTuple):
 
 
 class Ascent(NamedTuple):
-    """Each row's best bound during an ascent, with its slopes and multipliers (`free`) and the weights of the goal's rows."""
+    """Each row's best result of an ascent: bound, its slopes and multipliers (`free`), and its weights of the goal's rows."""
 
     bound: np.ndarray
     free: np.ndarray

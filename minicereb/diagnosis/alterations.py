@@ -242,7 +242,10 @@ def argument_changes(case: Case) -> Iterator[Mistake]:
 
 
 def step_changes(name: str, value: np.ndarray, others: dict[str, Any]) -> Iterator[Mistake]:
-    """Yield every change of an intermediate result, alone and with each of `others`, the results known at that point."""
+    """Yield the changes of an intermediate result.
+
+    Some change only its value; some replace it by, or combine it with, one of `others`, the results known at that point.
+    """
     yield from _array_changes(name, value.ndim)
     for other in Case(others).floats():
         known = np.asarray(others[other])

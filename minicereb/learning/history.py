@@ -119,6 +119,6 @@ def allocate(scatter: Array, start: Array, draws: int) -> Allocated:
 
 
 def by_image(values: Array, images: Array, number: int) -> Array:
-    """Return the sum of the draws' values for each image of a batch, given the image of each draw."""
+    """Return for each of `number` images the sum of its draws' values; `images` gives the image of each draw."""
     xp = xp_of(values)
     return (images == xp.arange(number)[:, None]).astype(values.dtype) @ values

@@ -22,13 +22,13 @@ class NoiseParts(NamedTuple):
     variance : array of float64, shape (samples,)
         The variance of the loss over the noise.
     single : array of float64, same shape
-        The sum of what each single noise value explains without the others.
+        The variance that a single noise value explains alone, summed over all noise values.
     weighted : array of float64, same shape
-        The sum of what each single noise value explains together with the others: an interaction of m values counts m
-        times ``[M-MEANDIM]``.
+        The variance that a single noise value explains alone and in interactions, summed over all noise values: an
+        interaction of m values counts m times ``[M-MEANDIM]``.
     alone, total : array of float64, shape (layers, samples)
-        What the noise of each layer explains without, and together with, the noise of the other layers; 0 for a layer
-        without noise.
+        The variance that each layer's noise explains alone, and including interactions with other layers' noise; 0 for a
+        layer without noise.
     """
 
     variance: np.ndarray

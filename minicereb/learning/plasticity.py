@@ -210,7 +210,7 @@ class DeltaRule:
         Parameters
         ----------
         activity : array, shape (cells, columns)
-            The responses in the first columns, one per image of the batch, then zeros; the column after them is overwritten.
+            A column of responses per image of the batch, then columns of zeros, of which the first is overwritten.
         labels : array, shape (rows,)
             Labels of the batch, at most ``columns - 1``.
         """

@@ -8,8 +8,8 @@ from minicereb.statistics import mean_interval, proportion_interval
 
 
 def strength(epsilon: float) -> str:
-    """Write an ε in its usual form: ``0.1``, or ``8/255`` for a multiple of half a grey level that is not a
-    short decimal.
+    """Write an ε as a decimal, like ``0.1``; if that is long and ε is a multiple of half a grey level, as a fraction, like
+    ``8/255``.
     """
     short, halves = f"{epsilon:g}", 510 * epsilon
     if len(short) <= 5 or abs(halves - round(halves)) > 1e-6:
