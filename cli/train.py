@@ -151,8 +151,9 @@ def vgg(width: float, **options: Any) -> Answer:
     presentation={"default": None, "usual": "whole with --network spiking, otherwise rows"},
     estimator={
         "default": None,
-        "usual": "the first applicable one of flip, resample, rao-blackwell and antithetic",
+        "usual": "flip for threshold neurons, otherwise resample; without noise backprop or surrogate",
     },
+    persistence={"default": None, "usual": "12 with --network recurrent and flip or resample, otherwise 0"},
     replications={
         "default": None,
         "usual": "10000 for plain; 128 for sobol; 1 for flip, resample, exact, backprop and surrogate; otherwise 100",
@@ -181,11 +182,12 @@ def _without_effect(options: dict[str, Any]) -> Unused:
     """Return the options of a noisy network that have no effect with its other settings."""
     network, estimator = options["network"], options["estimator"]
     unused = [(["noise_scale", "output_noise"], "--noise none")] if options["noise"] == "none" else []
+    draws = network in ("cnn", "recurrent") or (network == "spiking" and estimator != "flip")
     if network != "cnn":
-        unused.append((["kernel", "stride", "pool", "pooling", "probes"], f"--network {network}"))
+        unused.append((["kernel", "stride", "pool", "pooling"] + ["probes"] * (not draws), f"--network {network}"))
     elif options["pool"] == 1:
         unused.append((["pooling"], "--pool 1"))
-    if network == "cnn" and estimator not in ("flip", "resample"):
+    if draws and estimator not in ("flip", "resample"):
         unused.append((["probes"], f"--estimator {estimator}"))
     if network not in IN_TIME:
         unused.append((["steps"], f"--network {network}"))

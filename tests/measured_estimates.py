@@ -47,8 +47,8 @@ def compare(found, truth, unnoticed=1e-5):
     return errors, resolution
 
 
-def assert_unbiased(found, truth, resolution=0.6):
+def assert_unbiased(found, truth, resolution=0.6, unnoticed=1e-5):
     """The means are right, and another factor would be noticed: the tolerance is a fraction of the true value."""
-    errors, resolved = compare(found, truth)
+    errors, resolved = compare(found, truth, unnoticed)
     assert max(errors.values()) < 1, errors
     assert max(resolved.values()) < resolution, resolved

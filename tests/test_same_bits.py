@@ -43,7 +43,7 @@ LATER = re.compile(  # fields of settings that came after the recording, as they
     r'\n *"(?:(?:field|codons|threshold|uncertainty|pessimism|interval_bounds)": null'
     r'|loss": "mse"|mossy_fibres": "graded"|seconds_per_image": 60\.0|width": 8'
     r'|network": "dense"|channels": \[\]|kernel": 5|stride": 2|pool": 1|pooling": "mean"|placement": "all"|probes": 64'
-    r'|presentation": "rows"|steps": 8|leak": 0\.8|output_draws": 1|baseline": "mean"|allocation": "equal")'
+    r'|presentation": "rows"|steps": 8|leak": 0\.8|output_draws": 1|baseline": "mean"|allocation": "equal"|persistence": 0\.0)'
     r"(?:,|(?=\n))"
 )
 FEATURES = re.compile(

@@ -259,9 +259,8 @@ def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
 def fitting_estimator(network: NoisyNetwork) -> str:
     """Return the name of an estimator that has little variance for the gradient of the mean over noise.
 
-    It is ``backprop`` if all activations are smooth, and otherwise an estimator that changes one neuron at a time.
-    Recurrent neurons cannot be changed one at a time: their estimator is ``surrogate``, which is biased, for thresholds,
-    and ``antithetic`` for other activations.
+    backprop if all activations are smooth; otherwise an estimator that changes one neuron at a time. In recurrent networks that
+    can change only a few units, so thresholds get the surrogate, which is biased, and other activations get antithetic.
     """
     activations = [layer.activation for layer in network.layers if layer.activation is not None]
     if all(activation.smooth for activation in activations):

@@ -275,7 +275,8 @@ class NoisyModel:
     )
     probes: int = setting(
         PROBES,
-        "Number of units of a convolution that the estimators flip and resample change, per image and noise sample.",
+        "Number of units that flip and resample change, per image and noise sample, in a convolution, in a recurrent layer (a "
+        "unit is a neuron in one step) and, for resample, in a spiking layer.",
         at_least=1,
         added=True,
     )
@@ -312,6 +313,14 @@ class NoisyModel:
         at_most=1,
         added=True,
     )
+    persistence: float = setting(
+        0.0,
+        "Initial weight of each neuron's connection to itself, when all other recurrent weights begin at 0; with 0 all begin "
+        "random (recurrent).",
+        at_least=0,
+        unit="noise scales",
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         convolves = self.network == "cnn"
@@ -340,6 +349,9 @@ class NoisyModel:
         if self.network not in IN_TIME:
             expected = "rows: other values need --network recurrent or spiking"
             require(self.presentation == "rows", "presentation", self.presentation, expected)
+        recurrent = self.network == "recurrent"
+        require(recurrent or not self.persistence, "persistence", self.persistence, "0, or --network recurrent")
+        if self.network not in IN_TIME:
             return
         expected = f"one number with --network {self.network}: it has one layer in time"
         require(len(self.hidden) == 1, "hidden", ",".join(map(str, self.hidden)), expected)
@@ -349,9 +361,8 @@ class NoisyModel:
             able = self.activation == "threshold"
             require(able, "activation", self.activation, "threshold with --network spiking, whose neurons spike or are silent")
         score = "rao-blackwell, antithetic or baseline" if self.activation == "threshold" else "antithetic, baseline or backprop"
-        fits = f"flip, {score} with --network spiking" if self.network == "spiking" else f"{score} with --network recurrent"
-        able = self.estimator not in ("resample", "exact") and (self.estimator != "flip" or self.network == "spiking")
-        require(able, "estimator", self.estimator, fits)
+        fits = f"{'flip, ' if self.activation == 'threshold' else ''}resample, {score} with --network {self.network}"
+        require(self.estimator != "exact", "estimator", self.estimator, fits)
 
     @property
     def description(self) -> str:
@@ -363,7 +374,8 @@ class NoisyModel:
         if self.network in IN_TIME:
             shown = "rows as steps" if self.presentation == "rows" else f"{self.steps} steps"
             leak = f", leak {self.leak:g}" if self.network == "spiking" else ""
-            layers = f"{self.network} {layers}, {shown}{leak}"
+            kept = f", persistence {self.persistence:g}" if self.persistence else ""
+            layers = f"{self.network} {layers}, {shown}{leak}{kept}"
         turn = "" if self.placement == "all" else ", noise in turn"
         how = "" if self.output_draws == 1 else f", {self.output_draws} output draws"
         how += "" if self.baseline == "mean" else f", baseline by {self.baseline}"
@@ -382,7 +394,7 @@ class NoisyModel:
         if self.network == "dense":
             return initial_noisy(dataset.inputs, self.hidden, dataset.classes, seed, **how)
         if self.network in IN_TIME:
-            how |= {name: getattr(self, name) for name in ("presentation", "steps", "leak")}
+            how |= {name: getattr(self, name) for name in ("presentation", "steps", "leak", "persistence")}
             spiking = self.network == "spiking"
             return initial_noisy_in_time(dataset.image_shape, self.hidden, dataset.classes, seed, spiking=spiking, **how)
         how |= {name: getattr(self, name) for name in ("kernel", "stride", "pool", "pooling")}

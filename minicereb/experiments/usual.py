@@ -11,6 +11,7 @@ from minicereb.learning.rules import PESSIMISTIC
 from minicereb.learning.scores import ScoreFunction
 
 INPUTS_PER_CELL = 4
+PERSISTENCE = 12.0  # of recurrent neurons that learn by changing one response at a time
 # Default numbers of replications other than 100; one replication of flip or resample is worth more than 100 of the others.
 REPLICATIONS = {"plain": 10_000, "sobol": 128, "flip": 1, "resample": 1, "exact": 1, "backprop": 1, "surrogate": 1}
 
@@ -35,8 +36,6 @@ def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
     neurons = given["hidden"] if given["hidden"] is not None else hidden
     scales = (0.3,) * len(channels) + (2.0,) * len(neurons) + (0.5,)  # convolutions, dense layers, outputs
     by_flips = "flip" if given["activation"] == "threshold" else "resample"
-    if kind == "recurrent":
-        by_flips = "rao-blackwell" if given["activation"] == "threshold" else "antithetic"
     along = "surrogate" if in_time and given["activation"] == "threshold" else "backprop"
     estimator = given["estimator"] or (by_flips if noisy else along)
     by_score = isinstance(choose("estimator", estimator, LEARNED_BY), ScoreFunction) and not in_time
@@ -50,5 +49,6 @@ def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
         "channels": channels,
         "learning_rate": 0.02 if convolves else 0.01 if in_time else 0.06,
         "presentation": "whole" if kind == "spiking" else "rows",
+        "persistence": PERSISTENCE if kind == "recurrent" and estimator in ("flip", "resample") else 0.0,
     }
     return {name: value for name, value in usual_here.items() if name in given and given[name] is None} | usual

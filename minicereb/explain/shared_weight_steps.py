@@ -20,7 +20,7 @@ from minicereb.explain.noisy_layer_steps import drawn_in_words, responses_of, sh
 from minicereb.explain.steps import Derivative, Rows, Step, checked, compared, products
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.credit import GradientEstimate
-from minicereb.learning.one_neuron import Flip, Resample
+from minicereb.learning.one_neuron import Flip, Probed, Resample
 from minicereb.learning.pathwise import Surrogate
 from minicereb.learning.probes import draw_units
 from minicereb.learning.resampling import redrawn
@@ -162,11 +162,12 @@ def _credit_step(subject: ExplainedImage, settings: NoisyModel, few: FewRuns, we
             rows = [(_called(layer, a), few.trace.drives[0][a, 0, 0], few.credits(layer)[a, 0]) for a in units]
             tables.append(Rows(f"credit, {_cell(layer, weight.cell)}", (_of(layer), "u", "credit"), rows))
     words = f"The estimator is {name}. Every {'neuron in every step' if in_time else 'unit at every position'} has a credit."
-    if isinstance(few.estimator, Flip | Resample) and not in_time:
+    if few.places is not None:
         words += (
             f" Only {settings.probes} units are changed in each run, drawn at random; the credit of a drawn unit is divided by "
             "how often it is drawn on average [M-PROBE], that of all others is 0."
         )
+        words += " After a changed response the later steps run again with the same noise [M-RERUN]." if in_time else ""
     if isinstance(few.estimator, Surrogate):
         words += " It replaces the derivative of the threshold by a surrogate, so it is biased."
     credit = few.credits(layer)
@@ -256,23 +257,23 @@ def _by_flip(layer: NoisyLayer, few: FewRuns, units: np.ndarray, probes: int) ->
     u, fires = few.at.drives[:, 0, 0], (few.at.signals[:, 0, 0] > 0).astype(np.float64)
     own, carried = few.credit.each()[:, 0, 0], few.credits(layer)[:, 0]
     density = law.density(u / sigma) / sigma
-    in_time = isinstance(layer, NoisyTime)
     drawn = np.ones((2, layer.units), dtype=np.float64)
-    if isinstance(layer, NoisyConvolution):
+    if few.places is not None:
+        assert isinstance(layer, Probed)
         drawn = _drawn(few, layer, probes, layer.flip_effect(few.at.unpooled) * law.density(few.at.drives / layer.scale))
     times = drawn[0] / drawn[1]
     rows = []
     for a in units:
         factor = density[a] * times[a]
         effect: Any = own[a] / factor if factor else ""
-        more = (carried[a],) if in_time else (int(drawn[0, a]), drawn[1, a])
+        more = (carried[a],) if few.places is None else (int(drawn[0, a]), drawn[1, a])
         rows.append((_called(layer, a), u[a], fires[a], density[a], effect, own[a], *more))
-    last = ("g = d + λ(1 - h) g'",) if in_time else ("times drawn", "on average")
-    head = (_of(layer), "u", "fires", "f(u/σ)/σ", "L(fires) - L(does not)", "credit d" if in_time else "credit", *last)
+    last = ("credit d", "g = d + λ(1 - h) g'") if few.places is None else ("credit", "times drawn", "on average")
+    head = (_of(layer), "u", "fires", "f(u/σ)/σ", "L(fires) - L(does not)", *last)
     return Rows(f"{_cell(layer, int(units[0]) % len(layer.bias))}, run 0", head, rows)
 
 
-def _drawn(few: FewRuns, layer: NoisyConvolution, probes: int, chance: np.ndarray) -> np.ndarray:
+def _drawn(few: FewRuns, layer: Probed, probes: int, chance: np.ndarray) -> np.ndarray:
     """Return how often each unit is drawn in the first run, and the expected number of draws, shape (2, units)."""
     assert few.places is not None
     chosen = draw_units(chance, few.places, probes)
@@ -298,21 +299,20 @@ def _flip_checks(layer: NoisyLayer, few: FewRuns, units: np.ndarray) -> list[Der
 
 
 def _by_resampling(layer: NoisyLayer, few: FewRuns, units: np.ndarray, probes: int) -> list[Rows]:
-    """Return the losses at the nodes of redrawn noise for one unit of a convolution, and the credit of several."""
+    """Return the losses at the nodes of redrawn noise for one unit, and the credit of several."""
     assert few.at is not None
     assert few.credit is not None
-    assert isinstance(layer, NoisyConvolution)
+    assert few.places is not None
+    assert isinstance(few.estimator, Resample)
+    assert isinstance(layer, Probed)
     v, own = few.at.signals, few.credit.each()[:, 0, 0]
     drawn = _drawn(few, layer, probes, np.ones_like(v))
-    chosen = draw_units(np.ones_like(v), few.places, probes)  # type: ignore[arg-type]
+    chosen, loss_with = few.estimator.probe(few.at, layer, np.ones_like(v), few.places)
     u, e = (chosen.of(np.broadcast_to(each, v.shape)) for each in (few.at.drives, few.at.noise))  # type: ignore[arg-type]
-    losses = few.at.losses_after(layer.response_of_unit()[chosen.units])
-    h = few.at.unpooled
     seen: list[tuple[np.ndarray, np.ndarray]] = []
 
     def losses_at(nodes: list[np.ndarray]) -> list[np.ndarray]:
-        responses = (layer.respond_alone(u + each * layer.scale) for each in nodes)
-        found = [losses(layer.response_change(h, chosen.units, response)) for response in responses]
+        found = [loss_with(layer.respond_alone(u + each * layer.scale)) for each in nodes]
         seen.extend(zip(nodes, found, strict=True))
         return found
 
@@ -326,7 +326,7 @@ def _by_resampling(layer: NoisyLayer, few: FewRuns, units: np.ndarray, probes: i
     cell = _cell(layer, int(units[0]) % len(layer.bias))
     return [
         Rows(f"unit {unit_name(layer, unit)}, run 0, with its own noise drawn again", ("noise e", "loss L", "score"), nodes),
-        Rows(f"{cell}, run 0", ("unit", "times drawn", "on average", "credit"), rows),
+        Rows(f"{cell}, run 0", (_of(layer), "times drawn", "on average", "credit"), rows),
     ]
 
 

@@ -50,12 +50,13 @@ OWN_USUAL = {
     "uncertainty": "0.1 with the pessimistic rule",
     "pessimism": "0.5 with the pessimistic rule or interval bounds",
     "hidden": "20, or 128 if not network='dense'",
-    "estimator": "flip, resample, rao-blackwell or antithetic: the first that fits",
+    "estimator": "flip with thresholds, else resample; without noise backprop or surrogate",
     "replications": "10000 plain, 128 sobol, 1 flip, resample, exact, backprop and surrogate, else 100",
     "last_layer": "score where possible, not if recurrent or spiking; resample with network='cnn', else derivative",
     "noise_scale": "2; with network='cnn' 0.3 for convolutions, 0.5 for outputs; if recurrent or spiking 0.5 and 1",
     "channels": "16 with network='cnn'",
     "presentation": "whole with network='spiking', else rows",
+    "persistence": "12 with network='recurrent' and flip or resample, else 0",
 }
 
 
@@ -496,6 +497,7 @@ class LikelihoodRatioNetwork(LearningClassifier):
         presentation: str | None = None,
         steps: int = 8,
         leak: float = 0.8,
+        persistence: float | None = None,
         epochs: int = 30,
         batch_size: int = 50,
         learning_rate: float | None = None,
@@ -533,6 +535,7 @@ class LikelihoodRatioNetwork(LearningClassifier):
         self.presentation = presentation
         self.steps = steps
         self.leak = leak
+        self.persistence = persistence
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate

@@ -10,6 +10,7 @@ from minicereb.learning.changed_responses import changed_outputs
 from minicereb.learning.credit import LastLayer
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 from minicereb.models.noisy_convolution import NoisyConvolution
+from minicereb.models.noisy_time import NoisyTime
 from minicereb.parallel import row_blocks
 
 
@@ -97,9 +98,9 @@ class RunsOfLayer(NamedTuple):
 
     @property
     def unpooled(self) -> Array:
-        """The layer's responses before any pooling, in the shape of the signals."""
+        """The responses of all units, before any pooling and in every step, in the shape of the signals."""
         layer, trace = self.layer, self.runs.trace
-        if isinstance(layer, NoisyConvolution) and layer.pool > 1:
+        if isinstance(layer, NoisyTime) or (isinstance(layer, NoisyConvolution) and layer.pool > 1):
             return layer.respond_alone(self.signals)
         return trace.responses[self.number]
 
@@ -140,19 +141,14 @@ class RunsOfLayer(NamedTuple):
         layers are computed image by image, for as many runs at a time as stay in the cache.
         """
         layers, trace, nodes, xp = self.network.layers, self.runs.trace, self.runs.nodes, xp_of(places)
-        shape, final = self.signals.shape[1:], len(layers) - 1
-
-        def rows(array: Array) -> Array:
-            """Return an array (units, images, replications) as (runs, 1, units)."""
-            return xp.ascontiguousarray(xp.broadcast_to(array, (len(array), *shape)).reshape(len(array), -1).T)[:, None]
-
+        rows, final = self._rows, len(layers) - 1
         first = self.number + 1
         averaged = first == final and nodes is not None
-        base = rows(trace.drives[first] if averaged else trace.signals[first])
-        noise = {k: rows(trace.noise[k] * layers[k].scale) for k in range(first + 1, len(layers)) if trace.noise[k] is not None}
+        base = rows(trace.drives[first] if averaged else trace.signals[first])[:, None]
+        above = [k for k in range(first + 1, len(layers)) if trace.noise[k] is not None]
+        noise = {k: rows(trace.noise[k] * layers[k].scale)[:, None] for k in above}
         if nodes is not None:
             noise.pop(final, None)
-        labels, columns = xp.repeat(self.runs.labels, shape[1]), None if nodes is None else rows(nodes)[:, 0].T[:, :, None]
         sent: list[Array] = []  # by the responses, where the plain form needs it
 
         def by_loop(change: Array) -> Array | None:
@@ -184,9 +180,35 @@ class RunsOfLayer(NamedTuple):
                 drive = xp.ascontiguousarray(xp.concatenate(each, axis=1).transpose(2, 0, 1))
             if final in noise and first < final:
                 drive += noise[final].transpose(2, 0, 1)
-            return self.last.value(drive, columns, labels)
+            return self._losses(drive)
 
         return losses
+
+    def losses_after_all(self, change: Array) -> Array:
+        """Return each run's loss after changes of the layer's whole response, shape (runs, changes); all noise stays the same.
+
+        `change`, of shape (changes, runs, responses), is what is added to the response. The later layers are dense.
+        """
+        layers, trace, final = self.network.layers, self.runs.trace, len(self.network.layers) - 1
+        for later in range(self.number + 1, len(layers)):
+            signals = trace.drives[later] if later == final and self.runs.nodes is not None else trace.signals[later]
+            drive = xp_of(change).matmul(change, layers[later].weight.T)
+            drive += self._rows(signals)
+            if later < final:
+                change = layers[later].respond_in_rows(drive) - self._rows(trace.responses[later])
+        return self._losses(drive.transpose(2, 1, 0))
+
+    def _rows(self, array: Array) -> Array:
+        """(units, images, replications) as (runs, units)."""
+        xp = xp_of(array)
+        return xp.ascontiguousarray(xp.broadcast_to(array, (len(array), *self.signals.shape[1:])).reshape(len(array), -1).T)
+
+    def _losses(self, drive: Array) -> Array:
+        """Return the loss of each run for several drives of the outputs, shape (outputs, runs, alternatives)."""
+        xp, nodes = xp_of(drive), self.runs.nodes
+        columns = None if nodes is None else self._rows(nodes).T[:, :, None]
+        labels = xp.repeat(self.runs.labels, self.signals.shape[2])
+        return self.last.value(xp.ascontiguousarray(drive), columns, labels)
 
 
 def losses_with_outputs(last: LastLayer, run: NoisyRuns, signals: list[Array]) -> list[Array]:

@@ -15,11 +15,12 @@ from minicereb.learning.noise import Address
 from minicereb.learning.noisy_runs import RunsOfLayer
 from minicereb.learning.probes import PROBES, DrawnUnits, Probing, draw_units
 from minicereb.learning.resampling import redrawn
-from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 from minicereb.models.noisy_convolution import NoisyConvolution
 from minicereb.models.noisy_time import NoisyTime
 from minicereb.randomness import signed_uniform
 
+Probed = NoisyConvolution | NoisyTime  # layers of which only some units are changed
 LossWith = Callable[[Array], Array]  # takes every neuron's other response; returns the loss with that neuron alone changed
 
 
@@ -27,9 +28,10 @@ LossWith = Callable[[Array], Array]  # takes every neuron's other response; retu
 class OneByOne(Layerwise):
     """Estimators that change one hidden neuron at a time, with all other noise held fixed, and rerun the later layers.
 
-    In a dense layer every neuron is changed. In a convolution `probes` units are changed, drawn anew for every image and
-    replication, and their credit is divided by their probability of being drawn ``[M-PROBE]``. The last layer's credit is the
-    derivative of the loss or, with `redraw_last`, is estimated from loss values too.
+    In a dense layer every neuron is changed, and flips of spiking neurons change each one in every step. In a convolution, and in
+    other layers in time, `probes` units are changed, drawn anew for every image and replication, and their credit is divided by
+    their probability of being drawn ``[M-PROBE]``; a unit of a layer in time is a neuron in one step, and the later steps are run
+    again. The last layer's credit is the derivative of the loss or, with `redraw_last`, is estimated from loss values too.
 
     Parameters
     ----------
@@ -50,7 +52,6 @@ class OneByOne(Layerwise):
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError` if the estimator does not apply."""
         require(self.probes >= 1, "probes", self.probes, "at least 1")
-        self._check_time(network)
         check_in_turn(network, self.in_turn)
         if self.threshold_only:
             check_threshold(network, self.name)
@@ -58,24 +59,19 @@ class OneByOne(Layerwise):
             check_last_layer(network, loss, self.name)
         check_noise(network, self.name, hidden_only=not self.redraw_last)
 
-    def _check_time(self, network: NoisyNetwork) -> None:
-        """Refuse recurrent layers, where one response influences all neurons, and, for resample, spiking layers too."""
-        for layer in network.layers:
-            if isinstance(layer, NoisyTime):
-                able = self.threshold_only and layer.recurrent is None
-                where = f"{self.name} with {'spiking' if layer.recurrent is None else 'recurrent'} neurons"
-                fits = "flip, rao-blackwell" if layer.recurrent is None else "rao-blackwell (threshold)"
-                require(able, "estimator", where, f"{fits}, antithetic, baseline or plain")
+    def _draws(self, layer: NoisyLayer) -> bool:
+        """Whether only some units of the layer are changed, drawn at random."""
+        return isinstance(layer, Probed)
 
     def draw(self, network: NoisyNetwork, like: Array, images: int, replications: int, at: Address) -> Any:
-        """Draw the noise, and the numbers that choose the units of convolutions."""
+        """Draw the noise, and the numbers that choose units where only some are changed."""
         noise = super().draw(network, like, images, replications, at)
         if network.is_dense:
             return noise
         places: list[Array | None] = []
         for number, layer in enumerate(network.layers):
             chosen = None
-            if isinstance(layer, NoisyConvolution):
+            if self._draws(layer):
                 numbers = (*at.numbers, number)
                 uniform = signed_uniform(like, at.seed, f"{at.stream}, units", numbers, images * replications)
                 chosen = abs(uniform).reshape(images, replications)
@@ -86,36 +82,42 @@ class OneByOne(Layerwise):
         """Return how many numbers each replication of an image takes: the later layers are run once per changed unit."""
         if network.is_dense:
             return super().numbers_per_sample(network)
-        return 4 * sum(network.widths) + self.probes * sum(network.widths[1:])
+        again = [4 * len(layer.bias) for layer in network.layers if isinstance(layer, NoisyTime) and self._draws(layer)]
+        return 4 * sum(network.widths) + self.probes * (sum(network.widths[1:]) + sum(again))
 
     def _credit(self, at: RunsOfLayer, places: Array | None, scales: bool) -> Credit:
         layer = at.layer
-        if places is not None and isinstance(layer, NoisyConvolution):
+        if isinstance(layer, Probed) and self._draws(layer):
+            assert places is not None
             return self._probed(at, layer, places, scales)
-        if isinstance(layer, NoisyTime):
-            return self._in_time(at, layer)
         return self._changed(at, scales)
 
     def _changed(self, at: RunsOfLayer, scales: bool) -> Credit:
-        """Return the credit of a dense layer."""
+        """Return the credit of a layer whose units are all changed."""
         raise NotImplementedError
 
-    def _probed(self, at: RunsOfLayer, layer: NoisyConvolution, places: Array, scales: bool) -> Credit:
-        """Return the credit of a convolution."""
+    def _probed(self, at: RunsOfLayer, layer: Probed, places: Array, scales: bool) -> Credit:
+        """Return the credit of a convolution or of a layer in time."""
         raise NotImplementedError
 
-    def _in_time(self, at: RunsOfLayer, layer: NoisyTime) -> Credit:
-        """Return the credit of a recurrent or spiking layer."""
-        raise NotImplementedError
-
-    def _probe(self, at: RunsOfLayer, layer: NoisyConvolution, chance: Array, places: Array) -> tuple[DrawnUnits, LossWith]:
-        """Draw units of a convolution in proportion to their `chance`.
+    def probe(self, at: RunsOfLayer, layer: Probed, chance: Array, places: Array) -> tuple[DrawnUnits, LossWith]:
+        """Draw units of a convolution or of a layer in time in proportion to their `chance`.
 
         Return the drawn units and a function. The function takes another response for each drawn unit, shape (runs,
         draws), or several alternatives for each, (runs, alternatives · draws). It returns, in the same shape, the loss if
         only that unit responds differently.
         """
-        drawn, h = draw_units(chance, places, self.probes), at.unpooled
+        drawn = draw_units(chance, places, self.probes)
+        if isinstance(layer, NoisyTime):
+            xp = xp_of(places)
+
+            def loss_in_time(response: Array) -> Array:
+                alternatives = xp.split(response, response.shape[1] // self.probes, axis=1)
+                changes = (layer.after_changes(at.signals, at.drives, drawn.units, one) for one in alternatives)
+                return xp.concatenate([at.losses_after_all(change) for change in changes], axis=1)
+
+            return drawn, loss_in_time
+        h = at.unpooled
         losses = at.losses_after(layer.response_of_unit()[drawn.units])
 
         def loss_with(response: Array) -> Array:
@@ -133,14 +135,20 @@ class Flip(OneByOne):
     Parameters
     ----------
     probes, in_turn, redraw_last
-        As for :class:`OneByOne`. The units of a convolution are drawn with probabilities proportional to f(u/σ) times the change
-        of the pooled response, so units without influence are never drawn.
+        As for :class:`OneByOne`. Units are drawn with probabilities proportional to f(u/σ), in a convolution times the change of
+        the pooled response, so units without influence are never drawn.
     """
 
     name = "flip"
     threshold_only = True
 
+    def _draws(self, layer: NoisyLayer) -> bool:
+        spiking = isinstance(layer, NoisyTime) and layer.recurrent is None
+        return super()._draws(layer) and not spiking  # a spike that no other neuron receives is cheap to flip
+
     def _changed(self, at: RunsOfLayer, scales: bool) -> Credit:
+        if isinstance(at.layer, NoisyTime):
+            return self._in_time(at, at.layer)
         fires = at.runs.trace.responses[at.number]
         return self._flipped(at, fires, at.loss_with(1 - fires))
 
@@ -151,18 +159,18 @@ class Flip(OneByOne):
         a = at.drives / layer.scale
         return Credit((loss - at.runs.value) * (1 - 2 * fires) * layer.law.density(a), None, layer.scale, -a)
 
-    def _probed(self, at: RunsOfLayer, layer: NoisyConvolution, places: Array, scales: bool) -> Credit:
+    def _probed(self, at: RunsOfLayer, layer: Probed, places: Array, scales: bool) -> Credit:
         assert layer.law is not None
         fires, a = at.unpooled, at.drives / layer.scale
         density = layer.law.density(a)
-        drawn, loss_with = self._probe(at, layer, layer.flip_effect(fires) * density, places)
+        drawn, loss_with = self.probe(at, layer, layer.flip_effect(fires) * density, places)
         fired = drawn.of(fires)
         found = (loss_with(1 - fired) - at.runs.value.reshape(-1, 1)) * (1 - 2 * fired)
         found = found * drawn.of(xp_of(fires).broadcast_to(density, fires.shape))
         return Credit(drawn.scatter(found, fires.shape), None, layer.scale, -a)
 
     def _in_time(self, at: RunsOfLayer, layer: NoisyTime) -> Credit:
-        """Flip every neuron in every step; the neuron's later spikes are computed from its own noise."""
+        """Flip every spiking neuron in every step; its later spikes are computed from its own noise."""
         u, v = at.drives, at.signals
         response = at.runs.trace.responses[at.number]
         flipped = xp_of(v).concatenate([at.loss_with(layer.after_flip(v, u, t, response)) for t in range(layer.steps)])
@@ -181,7 +189,7 @@ class Resample(OneByOne):
     Parameters
     ----------
     probes, in_turn, redraw_last
-        As for :class:`OneByOne`; the units of a convolution are drawn with equal probability.
+        As for :class:`OneByOne`; units are drawn with equal probability.
     """
 
     name = "resample"
@@ -194,10 +202,10 @@ class Resample(OneByOne):
 
         return redrawn(layer, at.noise, losses, scales).credit(layer.scale)
 
-    def _probed(self, at: RunsOfLayer, layer: NoisyConvolution, places: Array, scales: bool) -> Credit:
+    def _probed(self, at: RunsOfLayer, layer: Probed, places: Array, scales: bool) -> Credit:
         v, e, xp = at.signals, at.noise, xp_of(at.signals)
         assert e is not None
-        drawn, loss_with = self._probe(at, layer, xp.ones_like(v), places)
+        drawn, loss_with = self.probe(at, layer, xp.ones_like(v), places)
         u, own = (drawn.of(xp.broadcast_to(each, v.shape)) for each in (at.drives, e))
 
         def losses(nodes: list[Array]) -> list[Array]:

@@ -1,4 +1,4 @@
-"""Randomly drawn units of a convolution, the only units that are changed ``[M-PROBE]``."""
+"""Randomly drawn units of a convolution or of a layer in time, the only units that are changed ``[M-PROBE]``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from minicereb.backend import Array, xp_of
 from minicereb.compiled import compiled
 from minicereb.models.noisy import Noise
 
-PROBES = 64  # units of a convolution that are changed per image and replication
+PROBES = 64  # units that are changed per image and replication
 
 
 class Probing(NamedTuple):

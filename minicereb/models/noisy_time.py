@@ -243,6 +243,66 @@ class NoisyTime(NoisyLayer):
         kept = np.where(after >= 0, float(self.leak) ** np.maximum(after, 0), 0.0)  # from a step (column) to a later one (row)
         return float(np.linalg.norm(kept.sum(axis=1) if self.whole else kept, 2)) * super().gain()
 
+    def respond_alone(self, v: Array) -> Array:
+        """Return φ(v) for signals of any shape: the response of every unit in its step."""
+        return super().respond(v)
+
+    def flip_effect(self, fires: Array) -> Array:
+        """Return a unit's weight in the draw of flips, besides its density: 1, since any response may change later ones."""
+        return xp_of(fires).ones_like(fires)
+
+    def after_changes(self, v: Array, u: Array, units: Array, responses: Array) -> Array:
+        """Return how the layer's response changes if single units respond differently, one at a time; all noise is held fixed.
+
+        The steps after a unit's own are run again ``[M-RERUN]``, for all changes at once, each as a difference from the given
+        run: where nothing has changed, the difference is exactly 0.
+
+        Parameters
+        ----------
+        v, u : array, shape (units, images, replications)
+            Signals and drives of a run.
+        units : array of int, shape (runs, changes)
+            Which unit is changed; a run is an image with one replication. On the CPU the work is least if they are sorted in
+            each run, so that late changes begin late.
+        responses : array, shape (runs, changes)
+            Its other response.
+
+        Returns
+        -------
+        array, shape (changes, runs, neurons)
+        """
+        xp, neurons, (runs, number) = xp_of(v), len(self.bias), units.shape
+
+        def by_run(array: Array) -> Array:
+            """(units, images, replications) as (steps, runs, neurons)."""
+            return xp.ascontiguousarray(array.reshape(self.steps, neurons, runs).transpose(0, 2, 1))
+
+        signals = by_run(v)
+        kept = self.respond_alone(signals)
+        potentials = by_run(u) + v.dtype.type(self.firing) if self.leak else signals
+        step, neuron, responses = (xp.ascontiguousarray(each.T) for each in (units // neurons, units % neurons, responses))
+        begins = np.zeros(number, dtype=np.int64)  # the first step of change k in any run; on a GPU it is not read back
+        if isinstance(v, np.ndarray):
+            begins = np.minimum.accumulate(step.min(axis=1)[::-1])[::-1]
+        change = xp.zeros((number, runs, neurons), dtype=v.dtype)
+        moved, total = xp.zeros_like(change) if self.leak else None, xp.zeros_like(change) if self.averages else None
+        for t in range(self.steps):
+            active = int(np.searchsorted(begins, t, "right"))
+            now = change[:active]
+            if t:
+                more = 0 if self.recurrent is None else xp.dot(now.reshape(-1, neurons), self.recurrent.T).reshape(now.shape)
+                if moved is not None:
+                    past = moved[:active]
+                    past[...] = more + self.leak * ((1 - kept[t - 1]) * past - now * (potentials[t - 1] + past))
+                    more = past
+                now[...] = self.respond_alone(signals[t] + more) - kept[t]
+            places = xp.arange(active)[:, None], xp.arange(runs), neuron[:active]
+            other = responses[:active] - kept[t][places[1:]]
+            now[places] = xp.where(step[:active] == t, other, now[places])
+            if total is not None:
+                total[:active] += now
+        return change if total is None else total / v.dtype.type(self.steps)
+
     def after_flip(self, v: Array, u: Array, t: int, response: Array) -> Array:
         """Return, for each neuron, the layer's response if that neuron's response in step `t` is flipped and its noise held
         fixed.
@@ -331,6 +391,7 @@ def initial_noisy_in_time(
     scales: tuple[float, ...],
     output_noise: bool = True,
     output_activation: bool = False,
+    persistence: float = 0.0,
 ) -> NoisyNetwork:
     """Return an untrained network with time steps: a recurrent or a spiking layer, and an output layer that reads it.
 
@@ -356,6 +417,10 @@ def initial_noisy_in_time(
         Noise scale σ of the layer and of the outputs, or one value for both.
     output_noise, output_activation : bool
         As for :func:`~minicereb.models.noisy.initial_noisy`.
+    persistence : float
+        p, for recurrent units: above 0, a unit begins connected to itself alone, by pσ, with bias -pσ/2 and with weights of its
+        inputs that are spread by pσ instead of 2σ, so that the input can switch it and its response outlasts the noise. With 0
+        the recurrent weights are random.
 
     Raises
     ------
@@ -372,6 +437,7 @@ def initial_noisy_in_time(
     count, (neurons,) = steps if whole else image[0], hidden
     inputs = int(np.prod(image)) // (1 if whole else image[0])
     size = 1.0 if spiking else scales[0]
+    persistence = 0.0 if spiking else persistence
 
     def draw(name: str, outputs: int, width: int, spread: float) -> Array:
         values = generator(seed, f"noisy network in time, {name}").standard_normal((outputs, width), dtype=np.float32)
@@ -380,13 +446,16 @@ def initial_noisy_in_time(
     def numbers(*values: float) -> Array:
         return to_device(np.array(values, dtype=np.float32))
 
+    connections = None if spiking else draw("recurrent", neurons, neurons, size)
+    if persistence:
+        connections = to_device(np.eye(neurons, dtype=np.float32) * np.float32(persistence * size))
     layer = NoisyTime(
-        draw("input", neurons, inputs, size),
-        numbers(*[0.0] * neurons),
+        draw("input", neurons, inputs, size * (persistence / SPREAD if persistence else 1.0)),
+        numbers(*[-persistence * size / 2] * neurons),
         numbers(scales[0]),
         law,
         activation,
-        recurrent=None if spiking else draw("recurrent", neurons, neurons, size),
+        recurrent=connections,
         steps=count,
         whole=whole,
         leak=leak if spiking else 0.0,

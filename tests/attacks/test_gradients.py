@@ -168,7 +168,10 @@ def test_every_kind_of_network_has_a_gradient_of_its_mean(build, settings, name)
     assert isinstance(source_named(name, network, 8, 0), MeanGradient)
 
 
-@pytest.mark.parametrize(("build", "settings", "name"), [FITTING[number] for number in (0, 3, 4, 6)])
+@pytest.mark.parametrize(
+    ("build", "settings", "name"),
+    [*(FITTING[number] for number in (0, 3, 4, 6)), (network_in_time, {}, "flip"), (network_in_time, {}, "resample")],
+)
 def test_an_attack_along_the_fitting_gradient_is_better_than_chance(build, settings, name):
     network, rng = build(**settings), np.random.default_rng(0)
     rows = rng.random((40, 6), dtype=np.float32)
@@ -189,8 +192,8 @@ def test_an_attack_along_the_fitting_gradient_is_better_than_chance(build, setti
 def test_recurrent_neurons_name_a_gradient_that_applies_to_them():
     with pytest.raises(InputError, match="surrogate: threshold neurons have no derivative"):
         source_named("analytic", network_in_time(), 8, 0)
-    with pytest.raises(InputError, match="flip with recurrent neurons"):
-        source_named("flip", network_in_time(), 8, 0)
+    with pytest.raises(InputError, match="flip with sigmoid neurons"):
+        source_named("flip", network_in_time("sigmoid"), 8, 0)
 
 
 def test_a_mean_answer_has_no_gradient_of_its_own(network):

@@ -452,7 +452,8 @@ def test_a_convolutional_network_learns_from_loss_values_and_is_attacked(activat
     ("network", "tag"),
     [
         (("cnn", "--channels", "2", "--probes", "4"), "M-PROBE"),
-        (("recurrent",), "M-PATH"),
+        (("recurrent", "--probes", "8"), "M-RERUN"),
+        (("recurrent", "--estimator", "rao-blackwell", "--replications", "4"), "M-PATH"),
         (("spiking", "--steps", "3"), "M-LIF"),
     ],
 )

@@ -29,13 +29,17 @@ def data(tmp_path_factory):
         (("spiking", "--presentation", "rows", "--estimator", "rao-blackwell", "--replications", 8), False),
         (("spiking", "--estimator", "surrogate"), True),
         (("recurrent", "--activation", "sigmoid", "--estimator", "backprop"), False),
-        (("recurrent", "--replications", 8, "--learn-scale"), False),
+        (("recurrent", "--hidden", 64, "--learning-rate", 0.02, "--batch-size", 5), True),
+        (("recurrent", "--learn-scale"), False),
+        (("recurrent", "--activation", "sigmoid", "--last-layer", "resample"), False),
+        (("recurrent", "--estimator", "rao-blackwell", "--replications", 8), False),
+        (("spiking", "--estimator", "resample", "--probes", 8), False),
         (("recurrent", "--noise", "none"), False),
     ],
 )
 def test_a_network_in_time_learns_and_is_read_again(data, tmp_path, options, learns):
-    given = ("train", "glr", "--network", *options, "--hidden", 12, "--dataset", data, "--epochs", 10, "--out", tmp_path / "run")
-    result = invoke(*given, "--json")
+    given = ("train", "glr", "--hidden", 12, "--dataset", data, "--epochs", 10, "--out", tmp_path / "run")
+    result = invoke(*given, "--network", *options, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     document = json.loads(result.stdout)
     assert document["test_accuracy"] > 0.9 or not learns
@@ -52,8 +56,16 @@ def test_a_network_in_time_learns_and_is_read_again(data, tmp_path, options, lea
     [
         (("--network", "spiking", "--hidden", "8,8"), "hidden: '8,8' is not valid; expected one number with --network spiking"),
         (("--network", "spiking", "--activation", "sigmoid"), "activation: 'sigmoid'.*threshold with --network spiking"),
-        (("--network", "spiking", "--estimator", "resample"), "estimator: 'resample'.*flip, rao-blackwell, antithetic"),
-        (("--network", "recurrent", "--estimator", "flip"), "estimator: 'flip'.*rao-blackwell, antithetic or baseline"),
+        (("--network", "spiking", "--estimator", "exact"), "estimator: 'exact'.*flip, resample, rao-blackwell, antithetic"),
+        (("--network", "recurrent", "--estimator", "exact", "--activation", "sigmoid"), "estimator: 'exact'.*expected resample"),
+        (
+            ("--network", "recurrent", "--estimator", "flip", "--activation", "sigmoid"),
+            "estimator: 'flip with sigmoid neurons'.*expected --activation threshold, or an estimator of resample",
+        ),
+        (("--network", "recurrent", "--probes", "0"), "probes: 0 is not valid"),
+        (("--network", "recurrent", "--last-layer", "score"), "last-layer: 'score'.*derivative or resample"),
+        (("--network", "spiking", "--persistence", "3"), "persistence: 3.0 is not valid; expected 0, or --network recurrent"),
+        (("--network", "recurrent", "--persistence", "-1"), "persistence"),
         (("--network", "recurrent", "--placement", "in-turn"), "placement: 'in-turn'.*expected all"),
         (("--network", "recurrent", "--channels", "4"), "channels.*only with --network cnn"),
         (("--presentation", "whole"), "presentation: 'whole'.*recurrent or spiking"),
@@ -95,7 +107,11 @@ def test_convolutions_that_do_not_fit_are_refused_in_one_line(data, tmp_path, op
         ),
         (("cnn", "--kernel", 3, "--pooling", "max"), ["--pooling has no effect with --pool 1"]),
         (("spiking", "--probes", 3), ["--probes has no effect with --network spiking"]),
-        (("recurrent", "--steps", 3, "--replications", 4), ["--steps has no effect with --presentation rows"]),
+        (("recurrent", "--steps", 3, "--probes", 4), ["--steps has no effect with --presentation rows"]),
+        (
+            ("recurrent", "--estimator", "rao-blackwell", "--probes", 3),
+            ["--probes has no effect with --estimator rao-blackwell"],
+        ),
         (("cnn", "--kernel", 3, "--no-output-noise"), []),  # the outputs then learn by the derivative
     ],
 )

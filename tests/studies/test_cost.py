@@ -73,6 +73,8 @@ def test_it_stops_when_the_seconds_are_over_and_counts_what_it_did(config, strok
         (NoisyModel((20,), estimator="resample"), 81),
         (NoisyModel((20,), noise_scale=(1.0,), network="cnn", channels=(4, 4), probes=10), 41),
         (NoisyModel((20,), noise_scale=(1.0,), network="cnn", channels=(4, 4), probes=10, placement="in-turn"), 44),
+        (NoisyModel((20,), noise_scale=(1.0,), network="recurrent", probes=10), 11),
+        (NoisyModel((20,), noise_scale=(1.0,), network="spiking", estimator="resample", probes=10, replications=2), 82),
         (CerebellumModel("full", 10), 1),
     ],
 )

@@ -128,13 +128,15 @@ def evaluations_per_image(model: Model, image_shape: tuple[int, ...] = (1,)) -> 
     """Return how many times a step evaluates the loss for each image of this shape.
 
     There is one evaluation per replication or, if one layer at a time has noise, one per replication and layer. Every flipped
-    neuron adds one evaluation, and every neuron whose noise is redrawn adds several. In a spiking layer every neuron is
-    flipped in every step. Losses at changed outputs, which need no run, are not counted.
+    neuron adds one evaluation, and every neuron whose noise is redrawn adds several. Flips change every spiking neuron in every
+    step; in other layers in time only the drawn units are changed, and each counts as a whole run. Losses at changed outputs,
+    which need no run, are not counted.
     """
     if not isinstance(model, NoisyModel):
         return 1
     steps = 1 if model.network not in IN_TIME else model.steps if model.presentation == "whole" else image_shape[0]
-    units = sum(model.hidden) * steps + model.probes * len(model.channels)
+    drawn = model.network == "recurrent" or (model.network == "spiking" and model.estimator == "resample")
+    units = model.probes if drawn else sum(model.hidden) * steps + model.probes * len(model.channels)
     layers = len(model.hidden) + len(model.channels) + 1 if model.placement == "in-turn" else 1
     return model.replications * (layers + {"flip": 1, "resample": 2 * PAIRS}.get(model.estimator, 0) * units)
 
