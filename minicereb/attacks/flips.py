@@ -243,8 +243,9 @@ def square_of_flips(
 ) -> Search:
     """Yield the points of Square over fibres: a window around a random flippable pixel moves to one side of θ if that is better.
 
-    The search begins with vertical stripes. All flippable pixels of the window take a value on one side of θ: the side on
-    which the random pixel is not. Arguments and windows are those of :func:`minicereb.attacks.square.square`.
+    The search begins with vertical stripes. All flippable pixels of the window move to the same side of θ: their
+    fibres fall silent if the random pixel's fibre fires, and otherwise fire. Arguments and windows are those of
+    :func:`minicereb.attacks.square.square`.
     """
     xp, (height, width, channels) = xp_of(ball.x), three_sides(image_shape, ball.x.shape[1])
     x, can = ball.x, flippable(ball, _stage(landscape)[0])

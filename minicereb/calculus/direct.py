@@ -17,7 +17,7 @@ POSITIONS = 8192  # positions per call: enough that the call itself costs little
 
 
 def applies(x: Array, numbers: int, outputs: int) -> bool:
-    """Whether this method is faster: with Numba, few numbers per window, and only full vectors of outputs."""
+    """Whether this method is faster: Numba is in use, a window has few numbers, and the outputs fill whole vectors."""
     fits = numbers <= NUMBERS and outputs % vector_length(x.dtype) == 0
     return fits and None not in (compiled(responses_loop, x), compiled(weight_gradient_loop, x))
 

@@ -193,7 +193,7 @@ def _rao_steps(at: Any, fires: Any, drive: Any, scale: float) -> Any:
 
 
 def _over_scale(formula: Any) -> Any:
-    """Make a mistake: 1/σ times another formula of h, p = F(a) and f(a)."""
+    """Make a mistake: `formula`, a function of h, F(a) and f(a), divided by σ."""
     return lambda h, u, s: formula(h, GAUSSIAN.distribution(u / s), GAUSSIAN.density(u / s)) / s
 
 

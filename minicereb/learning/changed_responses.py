@@ -21,7 +21,7 @@ RUNS = 4  # changed runs at a time, whose sums the processor takes beside each o
 def changed_outputs(
     base: Array, by_input: Array, places: Array, change: Array, activation: Activation | None, by_neuron: Array, bias: Array
 ) -> Array | None:
-    """Return the outputs of a readout of some neurons after one of their inputs changed; None without a loop.
+    """Return a readout's outputs after one input of its neurons has changed; None if the loop cannot compute them.
 
     Parameters
     ----------

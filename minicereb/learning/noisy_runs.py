@@ -15,7 +15,14 @@ from minicereb.parallel import row_blocks
 
 
 class WithOutputs(NamedTuple):
-    """Noise of a network's hidden layers and, separately, of its outputs: (outputs, images, replications · draws) or None."""
+    """Noise of a network, with the noise of its outputs separate if that is drawn several times.
+
+    Attributes
+    ----------
+    noise : noise of the layers
+        Without that of the outputs, unless `outputs` is None.
+    outputs : array, shape (outputs, images, replications · draws), or None
+    """
 
     noise: Any
     outputs: Array | None

@@ -210,7 +210,8 @@ class DeltaRule:
         Parameters
         ----------
         activity : array, shape (cells, columns)
-            A column of responses per image of the batch, then columns of zeros, of which the first is overwritten.
+            A column of responses per image of the batch, then columns of zeros. The LTD mean is written into the first
+            column of zeros.
         labels : array, shape (rows,)
             Labels of the batch, at most ``columns - 1``.
         """

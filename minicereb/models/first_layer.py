@@ -25,7 +25,7 @@ class FirstLayer:
     readout, offset : array, shapes (cells, classes) and (classes,), optional
         The weights W and the bias b, if the outputs are ``max(v, 0) W + b``.
     after : layer, optional
-        The layer that maps v to the outputs, if they have another form.
+        The layer that maps v to the outputs; given instead of `readout` and `offset`.
     fires_above : float, optional
         The threshold θ, if a is :func:`~minicereb.calculus.cerebellum.mossy` with a threshold; by default a is the
         identity.

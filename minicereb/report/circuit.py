@@ -52,7 +52,7 @@ def circuit(
     inputs_per_cell : int or None
         Number k of inputs of each granule cell; None for full wiring.
     theme : {"auto", "light", "dark"}
-        Colours that follow the reader's system, or for a light or a dark page.
+        The colours follow the reader's system, or suit a light or a dark page.
 
     Returns
     -------

@@ -69,7 +69,7 @@ def _largest(lines: Curves) -> str:
 
 
 def _over_inputs(models: Models, lines: Curves) -> Curves:
-    """Turn lines against ε, one per k, into lines against k, one per ε."""
+    """Return a line over k for each ε, given a line over ε for each k."""
     inputs = np.array([inputs_of(training_of(model)) for model in models.values()], dtype=np.float64)
     epsilons = next(iter(lines.values()))[0]
     return {
