@@ -251,7 +251,7 @@ def test_networks_with_structure_are_attacked_evaluated_and_kept(name, drawn):
         ({"network": "spiking", "presentation": "rows"}, "image_shape: None is not valid; expected height and width"),
         ({"network": "cnn", "image_shape": (14, 14), "kernel": 15}, "kernel: 15 .*at most 14"),
         ({"network": "cnn", "image_shape": (196,)}, "image_shape"),
-        ({"network": "spiking", "estimator": "resample"}, "estimator: 'resample'.*flip, rao-blackwell"),
+        ({"network": "spiking", "estimator": "exact"}, "estimator: 'exact'.*flip, resample, rao-blackwell"),
         ({"network": "spike"}, "network: 'spike'.*did you mean 'spiking'"),
         ({"channels": (4,)}, "channels.*network cnn"),
         ({"network": "spiking", "leak": 2}, "leak: 2 .*from 0 to 1"),
