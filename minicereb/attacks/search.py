@@ -102,7 +102,7 @@ def _put(kept: Point, point: Point, where: Array) -> None:
 
 
 def put_rows(old: Array, new: Array, where: Array) -> None:
-    """Copy the rows of `new` where `where` (array of bool) is true into `old`."""
+    """Copy into `old` the rows of `new` that `where` (array of bool) selects."""
     xp = xp_of(where)
     if xp is np:  # on a GPU, counting the rows would mean waiting for the result
         old[where] = new[where]

@@ -319,7 +319,16 @@ class Goal(NamedTuple):
 
 
 class Ascent(NamedTuple):
-    """Each row's best result of an ascent: bound, its slopes and multipliers (`free`), and its weights of the goal's rows."""
+    """The best result of an ascent, for each row.
+
+    Attributes
+    ----------
+    bound : array of float64, shape (rows,)
+    free : array
+        The slopes and multipliers that give this bound, as :func:`backward` takes them.
+    weight : array, shape (rows, rows of the goal)
+        The weights of the goal's rows that give it.
+    """
 
     bound: np.ndarray
     free: np.ndarray

@@ -141,7 +141,7 @@ def _numbers(attempt: Attempt) -> list[Hint]:
 
 
 def _by_part(attempt: Attempt) -> list[Hint]:
-    """Return what is wrong with each returned array, provided that each is right or has an explanation."""
+    """Return a hint for each returned array that is wrong, or no hints if one of these arrays has no explanation."""
     hints: list[Hint] = []
     task = attempt.task
     if not attempt.same_shapes:

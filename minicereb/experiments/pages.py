@@ -70,7 +70,7 @@ def settings(configs: Iterable[Record], head: str = "setting") -> list[Block]:
 
 
 def _flat(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield nested settings under dotted names; the settings of several models share a name."""
+    """Yield names and values of settings; nested settings get dotted names, which are the same for every model in a list."""
     for name, value in config.items():
         path = f"{prefix}.{name}" if prefix else name
         nested = value if isinstance(value, list) else [value]

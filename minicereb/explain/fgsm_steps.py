@@ -47,8 +47,8 @@ def attack_steps(
 ) -> Iterator[Step]:
     """Yield the objective, the backward pass to the image, the derivative with respect to the pixels, and the attack's step.
 
-    `way_back` takes the derivative with respect to the outputs and the pixels shown, and yields the model's own steps. `tag` is
-    the tag of the input gradient's equation.
+    `way_back` takes two arguments, the derivative with respect to the outputs and a list of the pixels shown; it yields the
+    model's own steps. `tag` is the tag of the input gradient's equation.
     """
     landscape = landscape_of(subject)
     point, gradient = landscape.value_and_gradient(subject.x)

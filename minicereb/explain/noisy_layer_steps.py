@@ -22,7 +22,11 @@ LINES = 12  # neurons drawn in time, or as many as there are steps
 
 
 def shaped(layer: NoisyLayer, values: np.ndarray, neurons: Sequence[int] = ()) -> np.ndarray:
-    """Arrange the units of a layer as channels of images, or as neurons (rows) in time (columns), of which some are drawn."""
+    """Arrange a layer's values, one per unit, for a drawing.
+
+    The values of a convolution get the shape (rows, columns, channels). Those of a layer in time get a row for each neuron of
+    :func:`drawn_neurons` and a column for each step. The values of a dense layer stay as they are.
+    """
     if isinstance(layer, NoisyConvolution):
         return values.reshape(*layer.positions, -1)
     return layer.in_steps(values)[:, drawn_neurons(layer, neurons)].T if isinstance(layer, NoisyTime) else values

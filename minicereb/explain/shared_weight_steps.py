@@ -199,7 +199,7 @@ def _called(layer: NoisyLayer, unit: int) -> str | int:
 
 
 def _most_moved(subject: ExplainedImage, few: FewRuns, weight: SharedWeight) -> np.ndarray:
-    """Return the units of a channel that move the weight most in the first run, by position; at least one."""
+    """Return the units of a channel that move the weight most in the first run: at least one, in the order of their positions."""
     layer = subject.model.layers[0]
     units, inputs = weight.units(layer), weight.inputs(layer, few.trace.signals[0][:, 0, 0], subject.x)
     moves = np.abs(few.credits(layer)[units, 0] * inputs)

@@ -105,7 +105,7 @@ def gradient_loop(
     weights, inputs, rest, mean, x_t, tile
         The arrays passed to :func:`read_out_loop`, after that call: `mean` is already updated.
     credit : array, shape (images, length)
-        The error of each image, divided by the number of images, then zeros after the last class.
+        Each row holds the error of one image, divided by the number of images. The columns after the last class are zeros.
     images : int
     gradient : array, shape (cells, length)
         Overwritten row by row, beginning with the first. So the rows of this array may overlap: with few classes, a row's

@@ -65,7 +65,7 @@ class Layerwise(Estimator):
     def runs(
         self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, history: History = NO_HISTORY
     ) -> Iterator[tuple[RunsOfLayer, Array | None]]:
-        """Yield for every layer the runs behind its credit, and the numbers that choose units or None if all are changed."""
+        """Yield for every layer the runs behind its credit, and the numbers that choose its units, or None if all are changed."""
         noise, places = noise if isinstance(noise, Probing) else Probing(noise, (None,) * len(network.layers))
         noise, outputs = noise if isinstance(noise, WithOutputs) else WithOutputs(noise, None)
         last = LastLayer(network.layers[-1], loss)

@@ -64,7 +64,7 @@ class OneByOne(Layerwise):
         return isinstance(layer, Probed)
 
     def draw(self, network: NoisyNetwork, like: Array, images: int, replications: int, at: Address) -> Any:
-        """Draw the noise, and the numbers that choose units where only some are changed."""
+        """Draw the noise and, for layers of which only some units are changed, the numbers that choose these units."""
         noise = super().draw(network, like, images, replications, at)
         if network.is_dense:
             return noise

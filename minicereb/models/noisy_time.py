@@ -173,7 +173,7 @@ class NoisyTime(NoisyLayer):
         return xp.concatenate(found[::-1])
 
     def signal_gradient_in_rows(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return the gradient with respect to every step's input for images in rows; :meth:`input_gradient` carries it back."""
+        """Return, for images in rows, the gradient with respect to every step's input, as :meth:`input_gradient` takes it."""
         xp = xp_of(v)
         v = v.T
         d_v = self.signal_gradient(d_response.T, v, slope.T if hasattr(slope, "T") else slope)
@@ -310,7 +310,7 @@ class NoisyTime(NoisyLayer):
         Parameters
         ----------
         v, u : array, shape (units, images, replications)
-            Signals and drives of a run of threshold neurons that are not connected to each other.
+            Signals and drives in one run of the layer, whose neurons have thresholds and are not connected to each other.
         t : int
         response : array, shape (neurons, images, replications)
             The layer's response in this run.

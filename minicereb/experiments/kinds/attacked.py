@@ -194,7 +194,7 @@ class AttackedAverage(UnderAttack):
 
     @property
     def revision(self) -> int:
-        """Revision, raised when the attack was extended to images that the search misclassifies."""
+        """Revision, raised when the attack was extended to images that are misclassified with the search's noise."""
         return 1
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
