@@ -1,7 +1,8 @@
 """Shell completion of commands, options and values, without the imports that the commands need.
 
-A shell starts the program at each press of the tab key, so completion reads ``completion.json``, which
-``python -m minicereb.cli.completion`` writes from the commands themselves; a test compares the two.
+A shell starts the program each time the tab key is pressed, so completion has to be fast. It therefore reads
+``completion.json``, which ``python -m minicereb.cli.completion`` generates from the commands. A test checks that the
+file matches the commands.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def _by_type(kind: click.ParamType) -> tuple[Iterable[str], str]:
 
 
 def names() -> dict[str, tuple[Iterable[str], str]]:
-    """Return the names and kinds of values that a parameter's type does not determine, by parameter or command and parameter."""
+    """Return names and kinds of values that types do not determine; a key is ``"parameter"`` or ``"command parameter"``."""
     from minicereb.datasets import registry, store
     from minicereb.exercises.course import EXERCISES
     from minicereb.experiments import pretrained

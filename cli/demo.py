@@ -80,7 +80,7 @@ def demo(out: Path, seed: int) -> Answer:
 
 
 def _gap(series: dict[str, list[float]]) -> str:
-    """Describe the model on which the attacks differ most, with its accuracy in percent after the weakest and strongest."""
+    """Describe the model on which the attacks differ most: its accuracy in percent after the weakest and the strongest attack."""
     left = {name: dict(zip(ATTACKS, shares[1:], strict=True)) for name, shares in series.items()}
     name = max(left, key=lambda each: max(left[each].values()) - min(left[each].values()))
     weak, strong = max(left[name], key=left[name].__getitem__), min(left[name], key=left[name].__getitem__)

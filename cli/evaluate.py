@@ -1,4 +1,4 @@
-"""``minicereb evaluate``: bracket the robust accuracy of models, attacked from above and certified from below."""
+"""``minicereb evaluate``: bound the robust accuracy of models, from above by attacks and from below by certificates."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def evaluate(
 def _planned(
     folder: Path, transfer: tuple[Path, ...], place: str | None, settings: dict[str, Any]
 ) -> tuple[EvaluatedModel, Run, list[Run], datasets.Dataset]:
-    """Read what an evaluation needs; errors that can be detected before it begins are raised here."""
+    """Read what an evaluation needs, and raise all errors that can be detected before it begins."""
     run = read_run(folder)
     data = dataset_of(run, place)
     others = [read_run(other) for other in transfer]

@@ -38,7 +38,7 @@ def summary(command: click.Command) -> str:
 
 
 def explained(error: click.UsageError) -> str:
-    """Return the message of a usage error; for a mistyped choice, with a suggestion."""
+    """Return the message of a usage error; if a choice was mistyped, the message suggests a similar one."""
     message, parameter = error.format_message(), getattr(error, "param", None)
     found = re.match(r"'(.*)' is not one of", error.message)
     if found and isinstance(parameter, click.Option | click.Argument) and isinstance(parameter.type, click.Choice):

@@ -57,8 +57,8 @@ def numbers(kind: type, example: str, count: int | None = None) -> Callable[[str
 def setting_options(settings: type, *names: str, **changes: Any) -> Callable[[Callable], Callable]:
     """Add options for the named fields of a settings dataclass; by default, for all that have a help text.
 
-    `changes` map fields to another default, or to a dict of arguments of :func:`click.option`, in which the key ``"usual"``
-    describes in words what the default None means.
+    `changes` maps the name of a field to another default, or to a dict of arguments of :func:`click.option`. In such a
+    dict, the value of ``"usual"`` describes in words what the default None means.
     """
     fields = {field.name: field for field in dataclasses.fields(settings)}
     chosen = names or [name for name, field in fields.items() if declared(field).help]
@@ -133,7 +133,7 @@ NEW_FILE, NEW_FOLDER = NewPath(path_type=Path, dir_okay=False), NewPath(path_typ
 
 
 def remark_on_unused(names: Iterable[str], beside: str) -> None:
-    """Print a note about each of these parameters that was given as an option but has no effect with another setting."""
+    """Print a note about each of these parameters that was given as an option although the setting `beside` makes it useless."""
     context = click.get_current_context()
     for option in context.command.params:
         if option.name in names and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE:
@@ -141,7 +141,7 @@ def remark_on_unused(names: Iterable[str], beside: str) -> None:
 
 
 def check_html(setting: str, path: Path) -> None:
-    """Raise :class:`InputError` unless `path` is a valid file for a page."""
+    """Raise :class:`InputError` unless `path` is a file name that ends in .html or .htm."""
     able = path.suffix.lower() in (".html", ".htm") and not path.is_dir()
     require(able, setting, str(path), "a file that ends in .html")
 

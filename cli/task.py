@@ -82,7 +82,7 @@ def eyelid(out: Path | None, animate: Path | None, **options: Any) -> Answer:
 
 
 def _of_session(settings: Eyelid, some: list[ConditioningTrial], record: dict[str, Any]) -> Iterator[str]:
-    """Yield the text lines: some trials of every phase, and the trial at which the animal had learned."""
+    """Yield the text lines: some trials of every phase, and how many trials preceded the criterion of each phase."""
     rows = [(trial.number + 1, trial.phase, f"{trial.closure:.0f}", trial.peak) for trial in some]
     yield table(("trial", "phase", "closure %", "peak ms"), rows)
     for phase, number in record["criterion"].items():

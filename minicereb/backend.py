@@ -138,7 +138,7 @@ def wait_for_device() -> None:
 
 
 def resolve_device(device: str) -> str:
-    """Return ``"cpu"`` or ``"cuda"`` for a device setting; :class:`DeviceError` if CUDA cannot be used."""
+    """Return ``"cpu"`` or ``"cuda"`` for a device setting; raise :class:`DeviceError` if CUDA cannot be used."""
     require(device in ("auto", "cpu", "cuda"), "device", device, "auto, cpu or cuda")
     if device == "cpu":
         return "cpu"
@@ -151,7 +151,7 @@ def resolve_device(device: str) -> str:
 
 
 def xp_of(array: Array) -> ModuleType:
-    """Return the library (NumPy or CuPy) that owns `array`; TypeError for anything else."""
+    """Return the library (NumPy or CuPy) that owns `array`; raise TypeError for anything else."""
     try:
         return _LIBRARIES[type(array)]
     except KeyError:

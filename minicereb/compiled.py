@@ -175,7 +175,7 @@ def total(vector: Array) -> Any:
 
 @functools.cache
 def _teach_vectors() -> None:
-    """Tell Numba the types that the vector functions return, and the LLVM instructions that they stand for."""
+    """Tell Numba the types that the vector functions return, and the LLVM instructions that implement them."""
     from llvmlite import ir
     from numba.core import cgutils, types
     from numba.core.imputils import lower_builtin

@@ -38,7 +38,7 @@ def offered(group: str) -> Mapping[str, EntryPoint]:
 
 
 def load(group: str, name: str, kind: type[Kind]) -> Kind:
-    """Import the object of an entry point; :class:`ExtensionError` if that fails or the object is not an instance of `kind`."""
+    """Import the object of an entry point; raise :class:`ExtensionError` if that fails or it is not an instance of `kind`."""
     point = offered(group)[name]
     try:
         found = point.load()

@@ -195,7 +195,7 @@ def read_npz(path: str | os.PathLike, arrays: Arrays | None = None, optional: Co
 
 
 def _entries(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, np.dtype, tuple[int, ...]]]:
-    """Return entry, type and shape of each array in an archive, by name; ValueError for any other entry."""
+    """Return entry, type and shape of each array in an archive, by name; raise ValueError for any other entry."""
     entries = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
@@ -211,7 +211,7 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, np.dt
 
 
 def npy_header(file: IO[bytes], size: int) -> tuple[np.dtype, tuple[int, ...]]:
-    """Read the header of an npy file of `size` bytes; ValueError unless it describes exactly that size."""
+    """Read the header of an npy file of `size` bytes; raise ValueError unless it describes exactly that size."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in readers:

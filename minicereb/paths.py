@@ -71,7 +71,7 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
 
 
 def read_bytes(path: str | os.PathLike, largest: int | None = None) -> bytes:
-    """Return the content of a regular file; :class:`DataError` if it cannot be read or has more than `largest` bytes."""
+    """Return the content of a regular file; raise :class:`DataError` if it cannot be read or has more than `largest` bytes."""
     with reading(path), open_regular(path) as file:
         content = file.read() if largest is None else read_at_most(file, largest + 1)
     if largest is not None and len(content) > largest:
@@ -80,7 +80,7 @@ def read_bytes(path: str | os.PathLike, largest: int | None = None) -> bytes:
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """Return the text of a regular file in UTF-8; :class:`DataError` if it cannot be read."""
+    """Return the text of a regular file in UTF-8; raise :class:`DataError` if it cannot be read."""
     try:
         return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -94,7 +94,7 @@ def refuse_dangling(path: str | os.PathLike) -> None:
 
 
 def beneath(folder: str | os.PathLike, *parts: str) -> Path:
-    """Return a path inside a results folder; :class:`DataError` if a symbolic link is on the way."""
+    """Return a path inside a results folder; raise :class:`DataError` if a symbolic link is on the way."""
     path = Path(folder)
     for part in parts:
         path /= part

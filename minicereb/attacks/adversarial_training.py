@@ -94,7 +94,7 @@ class AdversarialTraining:
         return self.learner.loss_of(outputs, labels)
 
     def hits(self, x: Array, labels: Array, block: int) -> Array:
-        """Return which images are classified correctly under the full attack, array of bool; `block` addresses the starts."""
+        """Return which images withstand the full attack, array of bool; `block` determines the random starts."""
         labels = _checked(x, labels)
         x_adv = self._attacked(x, labels, 1.0, "adversary held out", block)
         with one_blas_thread():

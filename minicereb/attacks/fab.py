@@ -70,7 +70,7 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 
 def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
-    """Return a weighted mean of two steps past the plane of linearised margin 0, from the current point and from the image."""
+    """Return a weighted mean of two steps past the plane of zero linearised margin: from the current point and from the image."""
     xp, x = xp_of(here), ball.x
     own = least_move(here, w, -value, ball.norm)
     original = least_move(x, w, -value - row_products(w, x - here), ball.norm)

@@ -125,7 +125,7 @@ class _Sets:
     width: int = 1
 
     def values(self, live: Array, back: bool) -> Array:
-        """Return each set's objective after each affordable flip and, with `back`, after undoing each; -inf for the rest."""
+        """Return each set's objective after each affordable flip and, with `back`, after undoing each flip; -inf elsewhere."""
         xp, images = xp_of(self.value), self._images
         price = self.can.price[images]
         spent = xp.where(self.flipped, price, 0.0).sum(axis=1)[:, None]
@@ -145,7 +145,7 @@ class _Sets:
         return values
 
     def step(self, values: Array, width: int, keys: Array) -> None:
-        """Replace an image's sets by the `width` best different sets that arise from one of them by making or undoing a flip."""
+        """Replace an image's sets by the `width` best distinct sets that differ from one of them by a single flip."""
         xp, (sets, inputs) = xp_of(values), values.shape
         count = sets // self.width
         every, flat = xp.arange(count, dtype=xp.int64), values.reshape(count, -1)
@@ -192,8 +192,9 @@ def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int 
     """Yield the best image after each step: sets of flips grow first; then single flips improve the best set.
 
     A step tries every further flip of each set and keeps the `width` best sets of an image; with a width of 1 this is a greedy
-    search. The first part ends after five consecutive steps without improvement. The second part makes the best single change, a
-    flip or a flip back, until no change is better. The effect of a flip is computed in float64; no gradient is needed.
+    search. The first part ends after five consecutive steps without improvement. The second part repeatedly makes the
+    best single change, which flips a pixel or undoes a flip, until no change improves the objective. The effect of a
+    flip is computed in float64; no gradient is needed.
 
     Parameters
     ----------
@@ -202,7 +203,7 @@ def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int 
     ball : Ball
         The ball around the clean images.
     draws : Draws
-        Random numbers for these images. A restart begins with the flips that a random point of the ball makes.
+        Random numbers for these images. A restart begins with the flips at a random point of the ball.
     steps : int
         Largest number of flips in the first part, and of changes in the second.
     width : int
@@ -241,7 +242,7 @@ def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int 
 def square_of_flips(
     landscape: Landscape, ball: Ball, draws: Draws, steps: int, image_shape: tuple[int, ...] | None = None, rescale: bool = True
 ) -> Search:
-    """Yield the points of Square over fibres: a window around a random flippable pixel moves to one side of θ if that is better.
+    """Yield the points of Square over fibres: a window around a random flippable pixel moves to one side of θ if it helps.
 
     The search begins with vertical stripes. All flippable pixels of the window move to the same side of θ: their
     fibres fall silent if the random pixel's fibre fires, and otherwise fire. Arguments and windows are those of

@@ -52,7 +52,7 @@ def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 
 def _falling(first: float, last: float, share: float) -> float:
-    """Go from `first` to `last` along half a cosine."""
+    """Return a value that falls from `first` to `last` along half a cosine as `share` grows from 0 to 1."""
     return last + 0.5 * (first - last) * (1 + math.cos(math.pi * share))
 
 

@@ -52,7 +52,7 @@ class Source:
         return Point(x, outputs, objective(outputs, labels)[0])
 
     def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
-        """Return the point and the input gradient; :class:`InputError` if the gradient does not have the shape of `x`."""
+        """Return the point and the input gradient; raise :class:`InputError` if the gradient does not have the shape of `x`."""
         outputs, cache = model.forward(x)
         value, d_outputs = objective(outputs, labels)
         gradient = model.input_gradient(d_outputs, cache)
@@ -86,7 +86,11 @@ class MeanGradient(Source):
         return self.evaluate(model, objective, x, labels), network.layers[0].input_gradient(xp.concatenate(credits))
 
     def _bytes_per_image(self, network: NoisyNetwork, itemsize: int) -> int:
-        """Return the bytes of four numbers per draw for each neuron and, if needed, for each pair of neurons in two layers."""
+        """Return the bytes that an image takes.
+
+        These are four numbers per draw for each neuron and, if the estimator runs the later layers once per neuron, for each
+        pair of neurons in two layers.
+        """
         widths, numbers = network.widths, sum(network.widths)
         if self.estimator.columns_per_sample > 1:
             numbers += max((one * later for number, one in enumerate(widths) for later in widths[number + 1 :]), default=0)
@@ -94,7 +98,7 @@ class MeanGradient(Source):
 
 
 def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
-    """Return the noisy network of a classifier that is this network or averages its runs; :class:`InputError` for others."""
+    """Return the noisy network that a classifier is, or whose runs it averages; raise :class:`InputError` if there is none."""
     model = unguarded(model)
     network = getattr(model, "network", model)
     if not isinstance(network, NoisyNetwork):
@@ -209,11 +213,11 @@ class PastThreshold(Source):
     Parameters
     ----------
     near : array of bool, shape (images, inputs), optional
-        Pixels that can cross θ; for all other pixels the gradient is 0. By default all pixels count as such.
+        Pixels that can cross θ; for all other pixels the gradient is 0. By default every pixel is assumed to be able to.
     width : float, optional
-        Width of the sigmoid that replaces the threshold: ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient. The sigmoid
-        gets steeper, to at most 64 times its first steepness. The gradient is computed at the activity that this sigmoid
-        gives. Without a width the derivative of the threshold is taken as 1 (straight-through).
+        Width of the sigmoid that replaces the threshold: ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient. The
+        sigmoid gets steeper with t, up to 64 times its initial steepness. The gradient is computed at the activity
+        that this sigmoid gives. Without a width the derivative of the threshold is taken as 1 (straight-through).
     taken : iterator of int
         t.
 
@@ -248,7 +252,7 @@ class PastThreshold(Source):
 
 
 def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
-    """Draw noise for :class:`PassedBack`, addressed by seed and image index; without indices all images share one draw."""
+    """Draw noise for :class:`PassedBack` that depends on seed and image index; without indices all images share one draw."""
     like, laws = network.layers[0].weight, [layer.law for layer in network.layers]
     shapes = [(width, 1, 1) for width in network.widths]
     numbers = [()] if ids is None else [(int(number),) for number in to_numpy(ids)]
@@ -259,8 +263,9 @@ def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
 def fitting_estimator(network: NoisyNetwork) -> str:
     """Return the name of an estimator that has little variance for the gradient of the mean over noise.
 
-    backprop if all activations are smooth; otherwise an estimator that changes one neuron at a time. In recurrent networks that
-    can change only a few units, so thresholds get the surrogate, which is biased, and other activations get antithetic.
+    The estimator is backprop if all activations are smooth, and otherwise one that changes one neuron at a time (flip
+    or resample). In a recurrent network, such an estimator can change only a few of the units. There, threshold neurons
+    get surrogate, which is biased, and other neurons get antithetic.
     """
     activations = [layer.activation for layer in network.layers if layer.activation is not None]
     if all(activation.smooth for activation in activations):
@@ -287,7 +292,7 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     draws, seed : int
         Replications of the noise for an estimator (calls for ``"eot"``), and the seed of the noise.
     ids : array of int64, shape (images,), optional
-        Image indices, which address frozen noise; without them all images share one draw.
+        Image indices, on which frozen noise depends; without them all images share one draw.
     ball : Ball, optional
         The ball of the attack: a gradient passed through a threshold is nonzero only for pixels that can cross the
         threshold within this ball.
@@ -381,7 +386,7 @@ class Landscape:
         return point.outputs.argmax(axis=1) != self.labels
 
     def _untargeted(self, x: Array) -> tuple[Objective, Array, Array]:
-        """Return an objective without targets, `x`, and labels, which include the targets (:func:`pairs`) if there are any."""
+        """Return an untargeted objective, `x`, and labels; if there are targets, the labels include them (:func:`pairs`)."""
         if self.targets is None:
             return self.objective, x, self.labels  # type: ignore[return-value]
         return towards(self.objective), x, pairs(self.labels, self.targets)  # type: ignore[arg-type]

@@ -118,7 +118,7 @@ def method_names() -> tuple[str, ...]:
 
 
 def method_named(name: str) -> Method:
-    """Return the method of this name; :class:`InputError` if there is none, :class:`ExtensionError` if it cannot be loaded."""
+    """Return the method of this name; raise :class:`InputError` if there is none, or :class:`ExtensionError` if loading fails."""
     if name in METHODS:
         return METHODS[name]
     if name not in method_names():

@@ -183,7 +183,7 @@ class _Sparse(_State):
 def nearby(landscape: Landscape, x: Array) -> Nearby:
     """Return the objective around images `x`, computed from the first layer's state if that is faster, otherwise by full passes.
 
-    The first layer's state is faster for a dense layer of at least :data:`LEAST` synapses. For sparse wiring without a
+    Using the first layer's state is faster for a dense layer of at least :data:`LEAST` synapses. For sparse wiring without a
     compiled loop, full passes are at least as fast. The same is true on a GPU, where a full pass costs little more than
     launching a few operations.
     """

@@ -263,7 +263,7 @@ def _judged(found: Array, classes: int, label: int, target: int) -> tuple[bool, 
 
 @part_of_loop
 def _move_nearby(changes: int, places: Array, starts: Array, cells: Array, moved: Array, drive: Array) -> None:
-    """Add to the pre-activation of the cells that the inputs reach what :func:`_activity_changes_nearby` wrote in `moved`."""
+    """Add `moved`, from :func:`_activity_changes_nearby`, to the pre-activation of the cells that the inputs reach."""
     unsigned, touched = np.uint64, 0
     for change in range(changes):
         for synapse in range(starts[places[change]], starts[places[change] + 1]):
@@ -398,9 +398,9 @@ def _padded(columns: Array) -> Array:
 def _memory(x: Array, v: Array, outputs: Array) -> tuple[Array, ...]:
     """Return the arrays in which :func:`square_loop` works.
 
-    The arrays are for each cell's change of drive (0 at first), the changes of activity and the cells that they belong
-    to, the changed inputs, the new values of these inputs and the changes of their signals, the changes of drive by
-    synapse, and the outputs after a query.
+    The arrays hold, in this order: each cell's change of drive (initially 0); the changes of activity; the cells with
+    these changes; the changed inputs; their new values; the changes of their signals; the changes of drive by synapse;
+    and the outputs after a query.
     """
     inputs, cells, kind = x.shape[1], v.shape[1], v.dtype
     share, more, reached = np.zeros(cells, dtype=kind), np.empty(cells + 1, dtype=kind), np.empty(cells + 1, dtype=np.int32)

@@ -83,7 +83,7 @@ def pass_of(
 
 
 def _products(network: NoisyNetwork, passes: int, changed: int) -> int:
-    """Return a batch's multiply-adds: the first layer once, the later layers `passes` times, the outputs of `changed` runs."""
+    """Return a batch's multiply-adds: the first layer once, the later layers `passes` times, the outputs `changed` more times."""
     first, second, _ = network.layers
     convolved = 2 * BATCH * first.units * KERNEL**2
     return convolved + 2 * BATCH * passes * (second.inputs * HIDDEN + HIDDEN * CLASSES) + changed * HIDDEN * CLASSES

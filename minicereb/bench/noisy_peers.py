@@ -236,7 +236,7 @@ def convolutional_scores(
 
 
 def spiking_flips(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray) -> Work:
-    """Return a pass that flips one spike at a time, in every step, for neurons that see the whole image in each step.
+    """Return a pass that flips each neuron's spike in each time step, one at a time; every time step shows the whole image.
 
     The effects of all earlier flips are computed together. The output layer learns from the derivative of the loss with
     respect to its noise.

@@ -19,7 +19,7 @@ from minicereb.models.sequential import Sequential
 
 
 def import_torch() -> ModuleType:
-    """Return PyTorch, limited to as many threads as minicereb uses; :class:`MinicerebError` if it is not installed."""
+    """Return PyTorch, limited to as many threads as minicereb uses; raise :class:`MinicerebError` if it is not installed."""
     try:
         import torch
     except ImportError as error:

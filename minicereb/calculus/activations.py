@@ -157,7 +157,7 @@ class Activation:
         return ACTIVATIONS[self.name].derivative is not None
 
     def derivative(self, v: Array) -> Array:
-        """``φ'(v)``; at the kink of \\|v\\| it is 0. :class:`InputError` for an activation with a jump or a pole."""
+        """``φ'(v)``; at the kink of \\|v\\| it is 0. An activation with a jump or a pole raises :class:`InputError`."""
         derivative = ACTIVATIONS[self.name].derivative
         if derivative is None:
             smooth = " or ".join(name for name, formula in ACTIVATIONS.items() if formula.derivative is not None)

@@ -44,7 +44,7 @@ class Window(NamedTuple):
     padding: int = 0
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
-        """Number of windows along each side of an image; :class:`InputError` if there are none."""
+        """Number of windows along each side of an image; raises :class:`InputError` if there are none."""
         if self.stride < 1 or self.padding < 0:
             raise InputError("stride, padding", (self.stride, self.padding), "a stride of at least 1, a padding of at least 0")
         down, across = height + 2 * self.padding - self.height, width + 2 * self.padding - self.width

@@ -1,4 +1,4 @@
-"""The Legendre delay basis, which represents the recent past by a few numbers, and its exact step; also the eyelid's motion."""
+"""The Legendre delay basis, which represents the recent past by a few numbers, its exact time step, and the eyelid's motion."""
 
 from __future__ import annotations
 

@@ -42,10 +42,10 @@ def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
     Numerator and denominator are U-statistics: means over tuples of different images, in which no image is paired with
     itself. For fixed cells, both are unbiased for independent images of any distribution with fourth moments, however few
     images and however many cells there are. Neither of the two is ever negative. The quotient is consistent, with a bias
-    that falls as 1/P for P images. The interval for log D is Student's with P - 1 degrees of freedom. The interval is too
-    wide if there are few images relative to the dimension, because the jackknife then counts the variance twice. The
-    interval is too narrow if there are only hundreds of images and a few of them have much of the variance. The interval
-    accounts for the random choice of images, but not of cells.
+    that falls as 1/P for P images. The interval for log D is Student's interval with P - 1 degrees of freedom. The
+    interval is too wide if there are few images relative to the dimension, because the jackknife then counts the
+    variance twice. The interval is too narrow if there are only hundreds of images and a few of them account for much
+    of the variance. The interval accounts for the random choice of images, but not of cells.
 
     Parameters
     ----------

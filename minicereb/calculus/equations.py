@@ -26,5 +26,5 @@ EQUATIONS = _read()
 
 
 def equation(tag: str) -> Equation:
-    """Return the equation with this tag; KeyError if there is none."""
+    """Return the equation with this tag; raise KeyError if there is none."""
     return {entry.tag: entry for entry in EQUATIONS}[tag]

@@ -94,7 +94,7 @@ def read_out_loop(
 def pass_back_loop(
     weights: Array, inputs: Array, rest: Array, readout: Array, x: Array, credit: Array, tile: Array, d_x: Array
 ) -> None:
-    """Add the gradient of the mossy fibres ``J((W d) ⊙ [v > 0])`` through some cells ``[M-DX]``.
+    """Add the contribution of some cells to the gradient with respect to the mossy fibres, ``J((W d) ⊙ [v > 0])`` ``[M-DX]``.
 
     Parameters
     ----------

@@ -237,7 +237,7 @@ def _noisy(model: NoisyNetwork) -> list[Affine | Unit] | str:
     steps: list[Affine | Unit] = []
     for layer in model.layers:
         if isinstance(layer, NoisyTime):
-            return "no bounds are known for layers in time; evaluate --answer lap certifies some of them by smoothing"
+            return "no bounds are known for layers with time steps; evaluate --answer lap certifies some of them by smoothing"
         if isinstance(layer, NoisyConvolution):
             if layer.pool > 1 and layer.pooling == "max":
                 return "no bounds are known for max pooling after such units, only for mean pooling or none"

@@ -2,8 +2,8 @@
 
 The convolutional part of a classifier is converted to affine maps, rectified units and pools; a convolution is never
 expanded into a matrix. Batch normalisation by fixed statistics becomes part of the convolution before it. Signals are
-(images, height, width, channels) in float64. Inner units are bounded by intervals alone. Rounding is treated as in
-:mod:`minicereb.certificates.bounds`.
+(images, height, width, channels) in float64. The units within this part are bounded by intervals alone. Rounding is
+treated as in :mod:`minicereb.certificates.bounds`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The complete verifier for images: it proves that an image has no adversarial image within ε, finds one, or runs out of time."""
+"""The complete verifier for images: it proves that there is no adversarial image within ε, finds one, or runs out of time."""
 
 from __future__ import annotations
 

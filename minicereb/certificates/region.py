@@ -33,7 +33,7 @@ class Region:
 
     @staticmethod
     def around(x: Array, epsilon: float, norm: str) -> Region:
-        """Return the region around the images `x`, shape (images, inputs); :class:`InputError` unless they are in the box."""
+        """Return the region around images `x`, shape (images, inputs); raise :class:`InputError` if one is not in the box."""
         require(0 <= epsilon < float("inf"), "epsilon", epsilon, "a number of at least 0")
         check_images(x)
         xp = xp_of(x)

@@ -88,7 +88,7 @@ def smoothing_certificate(
         Images with pixels in [0, 1].
     labels : array of int, shape (images,) or (images, 1)
     ids : array of int64, shape (images,)
-        Image indices, which address the images' noise together with the seed.
+        Image indices, which together with the seed determine each image's noise.
     epsilon : float
         Radius of the ball, at least 0; the certified ball is slightly larger, to allow for rounding, as in
         :func:`minicereb.certificates.certify.certify`.

@@ -25,7 +25,7 @@ class Bounded(io.BytesIO):
         self.limit = limit
 
     def write(self, content: Any) -> int:
-        """Append `content`; :class:`DataError` if that exceeds the limit."""
+        """Append `content`; raise :class:`DataError` if that exceeds the limit."""
         if self.tell() + len(content) > self.limit:
             raise DataError("it sent more bytes than the file has")
         return super().write(content)
@@ -120,7 +120,7 @@ def _reason(error: Exception) -> str:
 
 
 def _download(file: DataFile, mirror: str) -> bytes:
-    """Return the checked content from one mirror; OSError or :class:`DataError` if that fails."""
+    """Return the checked content from one mirror; raise OSError or :class:`DataError` if that fails."""
     import pooch
 
     progress = DownloadProgress(f"{file.name} from {urlsplit(mirror).netloc}") if sys.stderr.isatty() else None

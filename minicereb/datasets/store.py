@@ -114,7 +114,7 @@ def _data_file(dataset: str, file: _File) -> DataFile:
 
 
 def download_of(name: str) -> Download:
-    """Return the entry of one data set; :class:`InputError` if it is not one that can be downloaded."""
+    """Return the entry of one data set; raise :class:`InputError` if it is not one that can be downloaded."""
     if name not in downloads():
         raise InputError("dataset", name, f"one that can be downloaded: {', '.join(downloads())}")
     return downloads()[name]
@@ -231,7 +231,7 @@ def sha256(content: bytes) -> str:
 
 
 def verify(name: str) -> list[FileReport]:
-    """Check every file of a data set; :class:`InputError` if it is not one that can be downloaded."""
+    """Check every file of a data set; raise :class:`InputError` if it is not one that can be downloaded."""
     reports = []
     for file in download_of(name).files:
         path = find(file)
@@ -339,7 +339,7 @@ def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _plausible(size: int, stored: IO[bytes], known: dict[str, DataFile]) -> bool:
-    """Whether a file may be a known one: it has a known length, or is gzip and not much longer. The file is then closed."""
+    """Whether a file may be a known one: it has a known length, or is gzip and not much longer. This function closes the file."""
     lengths = [file.bytes for file in known.values()]
     with stored:
         return size in lengths or (size <= max(lengths) * 1.02 + (1 << 16) and stored.read(2) == b"\x1f\x8b")

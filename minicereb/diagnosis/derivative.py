@@ -112,7 +112,7 @@ class _Function(NamedTuple):
         return found
 
     def output(self, place: list[Any]) -> np.ndarray:
-        """The output as an array; ValueError unless it has the shape of the argument."""
+        """The output as an array; raises ValueError unless it has the shape of the argument."""
         array = np.asarray(self.forward(*place), dtype=np.float64)
         if array.shape != place[self.by].shape:
             raise ValueError("the output does not have the shape of the argument")

@@ -18,7 +18,7 @@ CONSTANTS |= {1 / number: f"1/{name} " for number, name in NAMED.items()}
 
 
 def factor_of(found: Iterable[np.ndarray], wanted: Iterable[np.ndarray | None], tolerance: float) -> list[float] | None:
-    """Return the factors by which the arrays of `found` are multiples of those of `wanted`; None if some array is no multiple."""
+    """Return the factors by which the arrays of `found` are multiples of those of `wanted`; None if one is not a multiple."""
     factors = []
     for one, other in zip(found, wanted, strict=True):
         if other is None:

@@ -124,8 +124,8 @@ def submissions(folder: str | os.PathLike, points: Points) -> tuple[list[Student
     """Find the students of a class with their submissions, and all Python files that belong to no exercise.
 
     The folder has one folder per student, with files named by ``minicereb exercise start``. Files directly in the class
-    folder belong to one student, named like the folder. Folders without Python files are ignored. :class:`DataError` if there
-    is no submission.
+    folder belong to one student, named like the folder. Folders without Python files are ignored. It raises
+    :class:`DataError` if there is no submission.
     """
     folder = Path(folder)
     if not folder.is_dir():

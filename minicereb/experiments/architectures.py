@@ -353,7 +353,7 @@ class NoisyModel:
         require(recurrent or not self.persistence, "persistence", self.persistence, "0, or --network recurrent")
         if self.network not in IN_TIME:
             return
-        expected = f"one number with --network {self.network}: it has one layer in time"
+        expected = f"one number with --network {self.network}: it has one layer with time steps"
         require(len(self.hidden) == 1, "hidden", ",".join(map(str, self.hidden)), expected)
         expected = f"all with --network {self.network}"
         require(self.placement == "all", "placement", self.placement, expected)

@@ -237,7 +237,7 @@ def _balancing(task: PoleTask) -> tuple[float, float]:
 
 
 def _kind(config: Train) -> Train:
-    """Return a training run that stands for all runs of its kind, whose forward passes take equally long."""
+    """Return a training run that represents all runs of its kind, since their forward passes take equally long."""
     return replace(config, seed=0, epochs=1, learning_rate=1.0)
 
 

@@ -67,7 +67,7 @@ def processes(workers: int) -> WorkerPool:
 
 @contextmanager
 def dask(address: str) -> Iterator[WorkerPool]:
-    """Yield the workers of the Dask scheduler at `address`; :class:`RunError` if there is no scheduler, or it has no workers."""
+    """Yield the workers of the Dask scheduler at `address`; raise :class:`RunError` if there is no scheduler or no worker."""
     where = re.fullmatch(r"[a-z]+://[^/]+", address)
     require(where is not None, "scheduler", address, "an address such as tcp://host:8786")
     try:

@@ -45,7 +45,7 @@ def to_json(config: Any) -> Any:
 def from_json(value: Any) -> Any:
     """Return the config that :func:`to_json` wrote.
 
-    :class:`DataError` names a field that this version does not have; :class:`InputError` names a value that cannot be used.
+    A :class:`DataError` names a field that this version does not have; an :class:`InputError` names a value that is not valid.
     """
     try:
         return _config(value)

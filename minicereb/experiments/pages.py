@@ -128,7 +128,7 @@ def _bounds(record: Record) -> Table:
 
 
 def _evaluation_of(folder: Path, run: Run | None) -> Record:
-    """Read an evaluation's record; :class:`DataError` if its model is not the model of its run, or was altered."""
+    """Read an evaluation's record; raise :class:`DataError` if its model is not the model of its run, or was altered."""
     record = read_evaluation(folder)
     if run is not None:
         owner = Owner(record.get("hash", folder.resolve().name), run.manifest.get("model_sha256", ""))
@@ -143,7 +143,7 @@ def _evaluation_of(folder: Path, run: Run | None) -> Record:
 
 
 def run_page(folder: Path) -> Page:
-    """Return the page of a run folder; :class:`DataError` if a file in it is damaged."""
+    """Return the page of a run folder; raise :class:`DataError` if a file in it is damaged."""
     run = read_run(folder)
     evaluations = {path.parent: _evaluation_of(path.parent, run) for path in sorted(run.folder.glob(f"evaluations/*/{RECORD}"))}
     attacks = sorted(_attack_row(path, run) for path in run.folder.glob("attacks/*.json"))
@@ -220,7 +220,7 @@ def _summary(folder: Path, record: Record) -> list[Block]:
 
 
 def evaluation_page(folder: Path, place: str | None = None) -> Page:
-    """Return the page of an evaluation's folder; :class:`DataError` if a file in it is damaged.
+    """Return the page of an evaluation's folder; raise :class:`DataError` if a file in it is damaged.
 
     `place` is the new place of the run's data, if they were moved. If the data cannot be read, a sentence replaces the images.
     """

@@ -60,7 +60,7 @@ def write_record(path: Path, config: Any, record: Record, models: Sequence[str] 
 
 
 def read_kept(path: Path) -> Kept:
-    """Read a stored record; :class:`DataError` if the file is damaged or its name does not fit its settings."""
+    """Read a stored record; raise :class:`DataError` if the file is damaged or its name does not fit its settings."""
     try:
         stored = read_json(path, _RecordFile)
     except DataError as error:
@@ -78,7 +78,7 @@ def read_kept(path: Path) -> Kept:
 
 
 def read_record(path: Path, config: Any) -> Kept:
-    """Read the record of these settings; :class:`DataError` if the file holds anything else."""
+    """Read the record of these settings; raise :class:`DataError` if the file holds anything else."""
     kept = read_kept(path)
     if kept.hash != config_hash(config):
         what = "; ".join(differences(config, kept.config)) or "another revision of the program"

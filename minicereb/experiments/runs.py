@@ -163,7 +163,7 @@ class Run:
             yield from iterate_json_lines(path, MetricsLine, chosen)
 
     def _metrics_path(self) -> Path:
-        """Return the path of the metrics; :class:`DataError` if they are not the metrics that the complete run wrote."""
+        """Return the path of the metrics; raise :class:`DataError` if they are not the metrics that the complete run wrote."""
         path = self.folder / "metrics.jsonl"
         if "metrics_sha256" in self.manifest and self.manifest["metrics_sha256"] != _sha256_or_none(path):
             raise DataError(f"{path} is missing or was altered: its SHA-256 is not the one in manifest.json")
@@ -176,7 +176,7 @@ def is_own_file(path: Path) -> bool:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read a run folder's settings and state; :class:`RunError` if `folder` is not one, :class:`DataError` if it is damaged."""
+    """Read a run folder's settings and state; raise :class:`RunError` if it is not one, :class:`DataError` if it is damaged."""
     folder = Path(folder)
     for path in (folder, *(folder / name for name in OWN_FILES)):
         refuse_dangling(path)
@@ -204,7 +204,7 @@ def _why_no_run(folder: Path) -> str:
 
 
 def read_config(path: Path) -> tuple[Any, str]:
-    """Read settings and the hash in their file; :class:`DataError` if the hash does not match the settings in any revision."""
+    """Read settings and the hash in their file; raise :class:`DataError` if the hash fits the settings in no revision."""
     stored = read_json(path, ConfigFile)
     try:
         config = from_json(stored["config"])
@@ -245,7 +245,7 @@ def _sha256_or_none(path: Path) -> str | None:
 def dataset_of(run: Run, place: str | None = None) -> Dataset:
     """Load the data set that a run was trained on: from `place` or, if that is None, from the name or path in the settings.
 
-    :class:`InputError` or :class:`DataError` if the data cannot be read, or have other content.
+    It raises :class:`InputError` or :class:`DataError` if the data cannot be read or have other content.
     """
     name = run.config.data.name if place is None else place
     try:
@@ -378,7 +378,7 @@ def _encoded(
 
 
 def belongs(config: Train, folder: Path) -> bool:
-    """Whether `folder` is a run of `config`; :class:`RunError` if it holds anything else."""
+    """Whether `folder` is a run of `config`; raises :class:`RunError` if it holds anything else."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run needs a folder")
     if os.path.lexists(folder / "config.json"):

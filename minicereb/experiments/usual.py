@@ -27,7 +27,7 @@ def usual_of_cerebellum(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the default values of a noisy network's settings that were `given` as None; it has no scale without noise."""
+    """Return the default values of a noisy network's settings that were `given` as None; without noise there is no scale."""
     kind = given.get("network")
     noisy, convolves, in_time = given["noise"] != "none", kind == "cnn", kind in ("recurrent", "spiking")
     usual: dict[str, Any] = {} if noisy else {"noise_scale": ()}

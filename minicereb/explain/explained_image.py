@@ -124,7 +124,7 @@ def pixel_number(text: str, image_shape: tuple[int, ...]) -> int:
 
 
 def explained_image(config: Train, dataset: Dataset, trained: Any, image: int, shown: Shown) -> ExplainedImage:
-    """Return the image with its model; :class:`InputError` for an image, class or pixel that does not exist."""
+    """Return the image with its model; raise :class:`InputError` for an image, class or pixel that does not exist."""
     count = len(dataset.x_test)
     require(0 <= image < count, "image", image, f"the number of a test image, 0 to {count - 1}")
     for name, chosen, number in (("class", shown.classes, dataset.classes), ("pixel", shown.pixels, dataset.inputs)):
@@ -138,7 +138,7 @@ def explained_image(config: Train, dataset: Dataset, trained: Any, image: int, s
 
 
 def chosen_cells(subject: ExplainedImage, usual: list[int], count: int, what: str) -> list[int]:
-    """Return the requested cells, or the default ones; :class:`InputError` for a number that is not below `count`."""
+    """Return the requested cells, or the default ones; raise :class:`InputError` for a number that is not below `count`."""
     for each in subject.shown.cells:
         require(0 <= each < count, "cell", each, f"a whole number from 0 to {count - 1}: there are {count:,} {what}")
     return list(subject.shown.cells) or usual

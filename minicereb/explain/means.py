@@ -24,7 +24,7 @@ from minicereb.statistics import mean_interval
 
 GROUP, GROUPS = 32, 128  # replications per group, and number of groups
 REFERENCE_GROUP, REFERENCE_GROUPS = 256, 64
-SHARED_GROUP, SHARED_REFERENCE_GROUP = 8, 16  # replications per group for convolutions and layers in time
+SHARED_GROUP, SHARED_REFERENCE_GROUP = 8, 16  # replications per group for convolutions and layers with time steps
 MOST = 1 << 16  # largest number of patterns (times 64 quadrature nodes for the 0-1 loss) for the closed form
 REFERENCES = ("flip", "resample", "antithetic", "baseline")  # estimators that are tried in this order if there is no closed form
 RARE = 1e-4  # probability that a neuron's own noise exceeds the range considered

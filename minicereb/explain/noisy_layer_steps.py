@@ -24,8 +24,8 @@ LINES = 12  # neurons drawn in time, or as many as there are steps
 def shaped(layer: NoisyLayer, values: np.ndarray, neurons: Sequence[int] = ()) -> np.ndarray:
     """Arrange a layer's values, one per unit, for a drawing.
 
-    The values of a convolution get the shape (rows, columns, channels). Those of a layer in time get a row for each neuron of
-    :func:`drawn_neurons` and a column for each step. The values of a dense layer stay as they are.
+    The values of a convolution get the shape (rows, columns, channels). The values of a layer with time steps get a row
+    for each neuron of :func:`drawn_neurons` and a column for each step. The values of a dense layer stay as they are.
     """
     if isinstance(layer, NoisyConvolution):
         return values.reshape(*layer.positions, -1)
@@ -38,7 +38,7 @@ def drawn_neurons(layer: NoisyTime, neurons: Sequence[int]) -> list[int]:
 
 
 def drawn_in_words(layer: NoisyLayer, neurons: Sequence[int] = ()) -> str:
-    """Say what rows and columns mean in a picture of a layer in time."""
+    """Say what rows and columns mean in a picture of a layer with time steps; say nothing about other layers."""
     if not isinstance(layer, NoisyTime):
         return ""
     count = len(drawn_neurons(layer, neurons))
@@ -53,7 +53,7 @@ def unit_name(layer: NoisyLayer, unit: int) -> str:
 
 
 def forward_steps(subject: ExplainedImage, trace: Trace, units: list[int], classes: list[int]) -> Iterator[Step]:
-    """Yield a step for each layer; the first step shows the given units (or neurons of a layer in time), the last the classes."""
+    """Yield a step for each layer; the first shows the given units (neurons of a layer with time steps), the last the classes."""
     network = subject.model
     for number, layer in enumerate(network.layers):
         strong = np.argsort(-np.abs(trace.drives[number][:, 0, 0]), kind="stable")
@@ -147,7 +147,7 @@ def _window(layer: NoisyConvolution, x: np.ndarray, unit: int) -> Drawing:
 
 
 def _in_time(subject: ExplainedImage, trace: Trace, layer: NoisyTime, neurons: list[int]) -> Step:
-    """Return the step of a layer in time: what moves the potential of a few neurons, step by step, and their responses."""
+    """Return the step of a layer with time steps: what moves the potential of a few neurons over time, and their responses."""
     spiking = layer.firing > 0
     x, h_mean, e = trace.inputs[0][:, 0, 0], trace.responses[0][:, 0, 0], trace.noise[0]
     u, v = (layer.in_steps(each[0][:, 0, 0]) for each in (trace.drives, trace.signals))

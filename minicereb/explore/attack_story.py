@@ -83,7 +83,7 @@ class Story(NamedTuple):
 
 
 def attack_story(model: Any, dataset: Dataset, settings: Exploration, gradient: str) -> Generator[str, None, Story]:
-    """Make every attack on the first test images and store every step; yield the progress in words.
+    """Run every attack on the first test images and store every step; yield the progress in words.
 
     Parameters
     ----------

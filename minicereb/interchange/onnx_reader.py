@@ -114,7 +114,7 @@ class GraphNode(NamedTuple):
     constants: list[np.ndarray | None]
 
     def constant(self, place: int) -> np.ndarray:
-        """Return the constant that is the input at this place; :class:`Refusal` if there is none."""
+        """Return the constant that is the input at this place; raise :class:`Refusal` if there is none."""
         found = self.constants[place] if place < len(self.constants) else None
         _expect(found is not None, f"{self.name} has no constant as input {place + 1}")
         assert found is not None
@@ -144,7 +144,7 @@ class _Chain:
         self.order = self.input_order = pixel_order(shape)
 
     def finish(self, shape: tuple[int, ...]) -> OnnxModel:
-        """Return the network; :class:`Refusal` unless its outputs are rows."""
+        """Return the network; raise :class:`Refusal` unless its outputs are rows."""
         _expect(len(self.shape) == 1 and not self.images, f"the output has the shape {self.shape}, and must be a row")
         _expect(bool(self.layers), "there is no operator in it")
         if self.order is not None:

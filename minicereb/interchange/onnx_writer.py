@@ -139,7 +139,7 @@ class _Graph:
         """Append a layer of a noisy network, without its noise."""
         if isinstance(layer, NoisyTime):
             expected = "layers without time steps, or an .npz file, which holds the arrays of any model"
-            raise InputError("model", "a layer in time", expected)
+            raise InputError("model", "a layer with time steps", expected)
         if not isinstance(layer, NoisyConvolution):
             self.dense(layer.weight, layer.bias)
         else:

@@ -142,7 +142,7 @@ def from_onnx(path: str | Path, classes: Any = None) -> AdaptedClassifier:
 
 
 def labels_for(classes: Any, outputs: int) -> np.ndarray:
-    """Return the labels of the outputs, by default 0, 1, ...; :class:`InputError` unless they are sorted, one for each output."""
+    """Return the outputs' labels, by default 0, 1, ...; raise :class:`InputError` unless they are sorted, one per output."""
     require(outputs >= 2, "model", f"{outputs} output", "at least two outputs, one for each class")
     if classes is None:
         return np.arange(outputs)

@@ -101,8 +101,8 @@ def labels(y: Any, samples: int) -> np.ndarray:
 
 
 def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the position of each label among the sorted `classes`, int64; :class:`ArrayError` names a label that is not among
-    them.
+    """Return the position of each label among the sorted `classes`, int64; an :class:`ArrayError` names a label that is not
+    among them.
     """
     found = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
     strange = classes[found] != y

@@ -34,7 +34,7 @@ CLASSIFIERS = "a classifier of minicereb, or of minicereb.from_sklearn, from_tor
 
 
 def predictor_of(model: Any) -> Predictor:
-    """Return the best classifier of a scikit-learn search, or the model itself; :class:`InputError` for anything else."""
+    """Return the best classifier of a scikit-learn search, or the model itself; raise :class:`InputError` for anything else."""
     found = getattr(model, "best_estimator_", model)
     if isinstance(found, Predictor):
         found._require_network()

@@ -80,7 +80,7 @@ class Predictor:
         return float(np.average(right, weights=sample_weight))
 
     def numbers_of(self, y: Any, samples: int) -> np.ndarray:
-        """Return the class numbers of some labels, int64; :class:`ArrayError` if a label is unknown."""
+        """Return the class numbers of some labels, int64; raise :class:`ArrayError` if a label is unknown."""
         return class_numbers(labels(y, samples), self.classes_)
 
     def _require_network(self) -> None:
@@ -108,7 +108,7 @@ class Parameters:
         return {name: getattr(self, name) for name in self._parameters()}
 
     def set_params(self, **parameters: Any) -> Any:
-        """Change parameters by name and return the classifier; :class:`InputError` names a parameter that does not exist."""
+        """Change parameters by name and return the classifier; an :class:`InputError` names a parameter that does not exist."""
         known = list(self._parameters())
         for name in parameters:
             if name not in known:

@@ -82,7 +82,7 @@ class AttackResult:
 
     @property
     def robust_interval(self) -> tuple[float, float]:
-        """95% interval of :attr:`robust_accuracy` for other images of this kind."""
+        """95% confidence interval for :attr:`robust_accuracy`, if the images are a random sample of their kind."""
         return proportion_interval(int((self.predicted == self.y).sum()), len(self.y))
 
     def _rows(self) -> Rows:

@@ -23,7 +23,7 @@ TRAINED_OTHERWISE = ("dropout", "batchnorm")  # parts of the names of layers tha
 
 
 def import_torch() -> Any:
-    """Return the package torch; :class:`MinicerebError` says how to install it."""
+    """Return the package torch; if it is missing, a :class:`MinicerebError` says how to install it."""
     try:
         import torch
     except ImportError as error:
@@ -169,7 +169,7 @@ def _bytes_per_image(module: Any, own: OwnModule, probe: Array) -> int:
 
 
 def _converted(module: Any, image_shape: tuple[int, ...], torch: Any) -> Any:
-    """Return the layers of a module; :class:`Refusal` says why it cannot be converted."""
+    """Return the layers of a module; if it cannot be converted, a :class:`Refusal` says why."""
     from torch import fx
 
     try:
@@ -184,7 +184,7 @@ def _converted(module: Any, image_shape: tuple[int, ...], torch: Any) -> Any:
 
 
 def _chain(graph: Any, within: dict[str, Any], module: Any, torch: Any) -> Iterator[tuple[str, GraphNode]]:
-    """Yield the operators of a traced module; :class:`Refusal` unless each reads the output of the one before it."""
+    """Yield the operators of a traced module; raise :class:`Refusal` unless each reads the output of the one before it."""
     current, sizes = None, set[Any]()
     for node in graph.nodes:
         if node.op in ("placeholder", "output"):

@@ -131,7 +131,7 @@ class Estimator:
         return sum(network.widths) * self.columns_per_sample
 
     def with_learned_baseline(self) -> Estimator:
-        """Return the same estimator with a baseline from earlier steps; :class:`InputError` if it uses no baseline."""
+        """Return the same estimator with a baseline from earlier steps; raise :class:`InputError` if it uses no baseline."""
         name, expected = f"learned with the estimator {self.name}", "mean: this estimator multiplies no score with the loss"
         raise InputError("baseline", name, expected)
 

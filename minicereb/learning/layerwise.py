@@ -20,7 +20,7 @@ from minicereb.models.noisy_time import NoisyTime
 
 @dataclass(frozen=True)
 class Layerwise(Estimator):
-    """Estimators that compute one layer's credit after another, from runs with noise in all layers or in that layer only.
+    """Estimators that compute the credit of one layer at a time, from runs with noise in all layers or in that layer only.
 
     Parameters
     ----------

@@ -15,12 +15,12 @@ from minicereb.parallel import row_blocks
 
 
 class WithOutputs(NamedTuple):
-    """Noise of a network, with the noise of its outputs separate if that is drawn several times.
+    """Noise of a network; the noise of its outputs is separate if it is drawn several times.
 
     Attributes
     ----------
     noise : noise of the layers
-        Without that of the outputs, unless `outputs` is None.
+        It includes the noise of the outputs only if `outputs` is None.
     outputs : array, shape (outputs, images, replications · draws), or None
     """
 

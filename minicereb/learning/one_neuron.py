@@ -28,10 +28,11 @@ LossWith = Callable[[Array], Array]  # takes every neuron's other response; retu
 class OneByOne(Layerwise):
     """Estimators that change one hidden neuron at a time, with all other noise held fixed, and rerun the later layers.
 
-    In a dense layer every neuron is changed, and flips of spiking neurons change each one in every step. In a convolution, and in
-    other layers in time, `probes` units are changed, drawn anew for every image and replication, and their credit is divided by
-    their probability of being drawn ``[M-PROBE]``; a unit of a layer in time is a neuron in one step, and the later steps are run
-    again. The last layer's credit is the derivative of the loss or, with `redraw_last`, is estimated from loss values too.
+    In a dense layer every neuron is changed. Flips of spiking neurons change each neuron in every time step. In a
+    convolution, and in all other layers with time steps, only `probes` units are changed, which are drawn anew for
+    every image and replication; their credit is divided by their probability of being drawn ``[M-PROBE]``. A unit of a
+    layer with time steps is a neuron at one step, and the later steps are run again. The last layer's credit is the
+    derivative of the loss or, with `redraw_last`, is estimated from loss values too.
 
     Parameters
     ----------
@@ -97,11 +98,11 @@ class OneByOne(Layerwise):
         raise NotImplementedError
 
     def _probed(self, at: RunsOfLayer, layer: Probed, places: Array, scales: bool) -> Credit:
-        """Return the credit of a convolution or of a layer in time."""
+        """Return the credit of a convolution or of a layer with time steps."""
         raise NotImplementedError
 
     def probe(self, at: RunsOfLayer, layer: Probed, chance: Array, places: Array) -> tuple[DrawnUnits, LossWith]:
-        """Draw units of a convolution or of a layer in time in proportion to their `chance`.
+        """Draw units of a convolution or of a layer with time steps, with probabilities in proportion to their `chance`.
 
         Return the drawn units and a function. The function takes another response for each drawn unit, shape (runs,
         draws), or several alternatives for each, (runs, alternatives · draws). It returns, in the same shape, the loss if

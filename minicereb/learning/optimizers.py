@@ -189,7 +189,7 @@ SCHEDULES = ("constant", "cosine")
 
 
 def make_optimizer(name: str, learning_rate: float, total_steps: int | None = None) -> Optimizer:
-    """Return the optimiser of this name with its usual constants; :class:`InputError` for an invalid setting."""
+    """Return the optimiser of this name with its usual constants; raise :class:`InputError` for an invalid setting."""
     make = choose("optimizer", name, OPTIMIZERS)
     require(0 < learning_rate < float("inf"), "learning-rate", learning_rate, "a positive number")
     require(total_steps is None or total_steps >= 1, "total-steps", total_steps, "a whole number of at least 1")

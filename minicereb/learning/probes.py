@@ -1,4 +1,4 @@
-"""Randomly drawn units of a convolution or of a layer in time, the only units that are changed ``[M-PROBE]``."""
+"""Randomly drawn units of a convolution or of a layer with time steps, the only units that are changed ``[M-PROBE]``."""
 
 from __future__ import annotations
 

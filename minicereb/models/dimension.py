@@ -89,7 +89,7 @@ def with_equal_weights(wiring: Wiring) -> Wiring:
 
 
 def normal_thresholds(wiring: Wiring, level: float) -> Array:
-    """Return thresholds that drives exceed with probability `level` for standard normal inputs: ``-Φ⁻¹(f) ‖w_i‖``.
+    """Return each cell's threshold ``-Φ⁻¹(f) ‖w_i‖``, which its drive exceeds with probability f for standard normal inputs.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def normal_thresholds(wiring: Wiring, level: float) -> Array:
 
 
 def drawn_thresholds(wiring: Wiring, x: Array, level: float) -> Array:
-    """Return thresholds that each cell's drive exceeds for a share `level` of these images, or fewer if many drives are equal.
+    """Return each cell's threshold, which its drive exceeds for a share f of these images, or for fewer if many drives are equal.
 
     Parameters
     ----------

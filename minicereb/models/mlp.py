@@ -21,8 +21,8 @@ def initial_mlp(inputs: int, hidden: tuple[int, ...], classes: int, seed: int) -
     hidden : tuple of int
         Units in each hidden layer; empty for a linear classifier.
     seed : int
-        Seed of the weights, which are normal with variance 2 / inputs of the layer before a ReLU (He et al., 2015), or 1
-        / inputs for the output layer; biases start at 0.
+        Seed of the weights, which are normal with variance 2 / (inputs of a unit) in layers before a ReLU (He et al.,
+        2015), and 1 / (inputs of a unit) in the output layer; biases start at 0.
     """
     require(all(units >= 1 for units in hidden), "hidden", ",".join(map(str, hidden)), "whole numbers of at least 1")
     widths = (inputs, *hidden, classes)

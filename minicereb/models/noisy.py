@@ -138,7 +138,7 @@ class NoisyLayer:
         return self.respond(v)
 
     def slope(self, v: Array) -> Array | float:
-        """Return φ'(v); :class:`InputError` where there is none."""
+        """Return φ'(v); raise :class:`InputError` where there is none."""
         return 1.0 if self.activation is None else self.activation.derivative(v)
 
     def unpooled(self, d_response: Array, v: Array) -> Array:
@@ -366,7 +366,7 @@ class BoundNetwork:
 
 
 def check_scales(scales: tuple[float, ...], layers: int) -> tuple[float, ...]:
-    """Return one noise scale per layer, given one for all layers or one for each; :class:`InputError` for any other count."""
+    """Return one noise scale per layer, given one for all layers or one for each; raise :class:`InputError` otherwise."""
     shown = ",".join(f"{scale:g}" for scale in scales)
     if len(scales) not in (1, layers):
         raise InputError("noise-scale", shown, f"one number, or {layers}: one for each layer, outputs included")

@@ -248,7 +248,7 @@ class NoisyTime(NoisyLayer):
         return super().respond(v)
 
     def flip_effect(self, fires: Array) -> Array:
-        """Return a unit's weight in the draw of flips, besides its density: 1, since any response may change later ones."""
+        """Return the factor of each unit's density when flips are drawn: always 1, since any response may change later ones."""
         return xp_of(fires).ones_like(fires)
 
     def after_changes(self, v: Array, u: Array, units: Array, responses: Array) -> Array:
@@ -262,10 +262,10 @@ class NoisyTime(NoisyLayer):
         v, u : array, shape (units, images, replications)
             Signals and drives of a run.
         units : array of int, shape (runs, changes)
-            Which unit is changed; a run is an image with one replication. On the CPU the work is least if they are sorted in
-            each run, so that late changes begin late.
+            The units that are changed; a run is an image with one replication. On the CPU the computation is fastest if
+            the units of each run are sorted, because the steps before a change are skipped.
         responses : array, shape (runs, changes)
-            Its other response.
+            The changed response of each of these units.
 
         Returns
         -------
@@ -342,7 +342,7 @@ class NoisyTime(NoisyLayer):
 
 
 def after_flip_loop(drives: Array, signals: Array, t: int, leak: Any, firing: Any, m: Array, h: Array, change: Array) -> None:
-    """Write the change of the mean response in :meth:`NoisyTime.after_flip`, the same operations for some neurons at a time.
+    """Compute the change of the mean response as in :meth:`NoisyTime.after_flip`, for a few neurons and runs at a time.
 
     Parameters
     ----------
@@ -418,9 +418,9 @@ def initial_noisy_in_time(
     output_noise, output_activation : bool
         As for :func:`~minicereb.models.noisy.initial_noisy`.
     persistence : float
-        p, for recurrent units: above 0, a unit begins connected to itself alone, by pσ, with bias -pσ/2 and with weights of its
-        inputs that are spread by pσ instead of 2σ, so that the input can switch it and its response outlasts the noise. With 0
-        the recurrent weights are random.
+        p, for recurrent units. If p is above 0, each unit is initially connected only to itself, with weight pσ and
+        bias -pσ/2, and its input weights have the spread pσ instead of 2σ. So the input can switch the unit, and its
+        response outlasts the noise. With 0 the recurrent weights are random.
 
     Raises
     ------
@@ -428,11 +428,12 @@ def initial_noisy_in_time(
         If there is not exactly one hidden layer, or an image has no rows.
     """
     if len(hidden) != 1 or hidden[0] < 1:
-        raise InputError("hidden", ",".join(map(str, hidden)), "one number of at least 1: such networks have one layer in time")
+        expected = "one number of at least 1: such networks have one layer with time steps"
+        raise InputError("hidden", ",".join(map(str, hidden)), expected)
     require(presentation in PRESENTATIONS, "presentation", presentation, " or ".join(PRESENTATIONS))
     whole = presentation == "whole"
     if not whole and len(image) < 2:
-        raise InputError("presentation", presentation, "whole for inputs that are no image with rows")
+        raise InputError("presentation", presentation, "whole for inputs that are not images with rows")
     scales = check_scales(scales, 2) if law is not None else (1.0, 1.0)
     count, (neurons,) = steps if whole else image[0], hidden
     inputs = int(np.prod(image)) // (1 if whole else image[0])

@@ -154,7 +154,7 @@ def curves(
     marked : bool
         Whether the points of lines with at most 30 points are marked.
     graded : bool
-        Whether colours go from dark to light, for lines that are steps of one quantity; they always do for more than six lines.
+        Whether colours go from dark to light, for lines ordered by one quantity; with more than six lines they always do.
     points : collection of str
         Names of lines that are drawn as points only, since nothing is known between the points.
     conclusion : str

@@ -135,7 +135,7 @@ def attack_names() -> tuple[str, ...]:
 
 
 def attack_named(name: str) -> NamedAttack:
-    """Return the attack of this name; :class:`InputError` if there is none."""
+    """Return the attack of this name; raise :class:`InputError` if there is none."""
     if name in ATTACKS:
         return ATTACKS[name]
     if name == COMPLETE:
@@ -159,7 +159,7 @@ def attacks_on(attacks: tuple[str, ...], fires: bool) -> tuple[str, ...]:
 
 
 def attacks_named(names: Iterable[str]) -> tuple[str, ...]:
-    """Expand names of attacks and sets into distinct names of attacks; :class:`InputError` if a name is unknown or missing."""
+    """Expand names of attacks and sets into distinct names of attacks; raise :class:`InputError` for an unknown or no name."""
     names, known = list(names) or [""], (*SETS, *attack_names(), COMPLETE)
     for name in names:
         require(name in known, "attacks", name, ", ".join(known))

@@ -73,18 +73,18 @@ class CheckContext:
         return f"the {len(self.ids)} correctly classified images"
 
     def left(self, white_box: bool = False, without: str | None = None) -> np.ndarray:
-        """Return the indices of the images that withstood all attacks (or only the white-box attacks), not counting `without`."""
+        """Return the indices of the images that withstood all attacks, or all white-box attacks, except the attack `without`."""
         counting = [name for name in self.plan.attacks if name != without and (attack_named(name).white_box or not white_box)]
         attacks = [self.plan.attacks.index(name) for name in counting]
         return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]
 
     def left_before(self, name: str) -> np.ndarray:
-        """Return the images that withstood every attack with a gradient or, if there is none, every attack but this one."""
+        """Return the images that withstood every white-box attack or, if there is none, every attack but this one."""
         return self.left(white_box=True) if self.follows_gradients else self.left(without=name)
 
     @property
     def follows_gradients(self) -> bool:
-        """Whether some attack of the evaluation follows a gradient."""
+        """Whether some attack of the evaluation is a white-box attack: it follows a gradient, or flips the pixels that matter."""
         return any(attack_named(name).white_box for name in self.plan.attacks)
 
     def _tried(self, name: str) -> np.ndarray:
@@ -100,11 +100,11 @@ class CheckContext:
         return int(((self._tried(name) == BROKEN).any(axis=0) & np.isin(self.ids, ids)).sum())
 
     def share(self, images: int) -> float:
-        """Return a number of images as a share of those checked."""
+        """Return a number of images as a share of the checked images."""
         return images / max(1, len(self.ids))
 
     def made(self, name: str, epsilon: float | None = None) -> tuple[Attack, ...]:
-        """Return the attacks behind a name of the catalogue, with the settings of this evaluation."""
+        """Return the attacks that a name of the catalogue refers to, with the settings of this evaluation."""
         epsilon = self.epsilon if epsilon is None else epsilon
         return attack_named(name).make(epsilon, self.plan.norm, self.plan.seed, self.target.gradient, self.target.draws)
 
@@ -134,14 +134,14 @@ class CheckContext:
         return best or self.plan.attacks[0]
 
     def withstanding(self, attacks: Sequence[Attack], ids: np.ndarray) -> np.ndarray:
-        """Return those images `ids` that withstand some attacks, which are run in sequence."""
+        """Return those of the images `ids` that withstand these attacks, which are run one after another."""
         for attack in attacks:
             if len(ids):
                 ids = ids[~self.target.attack(attack, ids)[0]]
         return ids
 
     def broken(self, attacks: Sequence[Attack], ids: np.ndarray) -> int:
-        """Return how many of the images `ids` the attacks break together."""
+        """Return how many of the images `ids` are broken by at least one of these attacks."""
         return len(ids) - len(self.withstanding(attacks, ids))
 
     @cached_property
@@ -155,7 +155,7 @@ class CheckContext:
         return np.max([self.shift(self.target.outputs(self.ids)) for _ in range(CALLS - 1)], axis=0)
 
     def shift(self, outputs: np.ndarray, first: int | None = None) -> np.ndarray:
-        """Return the distance of outputs (of only the `first` images) from :attr:`outputs`, relative to the possible rounding."""
+        """Return how far outputs (for all or the `first` images) are from :attr:`outputs`, relative to possible rounding."""
         usual = self.outputs[:first]
         ranges = self.outputs.max(axis=1) - self.outputs.min(axis=1)
         tolerated = OF_RANGE * np.maximum(ranges, np.median(ranges)) + OF_SIZE * np.abs(self.outputs).max(axis=1)

@@ -82,7 +82,7 @@ class EvaluationTarget:
         return guarded(self.model)
 
     def answers(self, ids: np.ndarray) -> np.ndarray:
-        """Return the predictions for clean images: array of int64, shape (images,); :class:`InputError` outside the box."""
+        """Return the predictions for clean images, array of int64; raise :class:`InputError` if an image is outside the box."""
         answers = []
         for part in self.blocks(ids):
             x = to_unit(to_device(self.rows[part]))

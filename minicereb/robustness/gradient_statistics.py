@@ -115,7 +115,7 @@ def _is_float(value: Array) -> bool:
 
 
 def lost_in_float32(single: np.ndarray, double: np.ndarray) -> float:
-    """Return the share of images whose nonzero `double` gradient has a cosine below 0.9, or undefined, with `single`.
+    """Return the share of images whose `double` gradient is not 0, and whose two gradients have no cosine of at least 0.9.
 
     `single` and `double` are the results of float32 and float64 arithmetic: arrays of float64, shape (images, inputs).
     """

@@ -37,7 +37,8 @@ class Outcomes:
     finder : array of int16, shape (images,)
         Index of the attack that found this image; -1 for none.
     smallest : array of float64, shape (attacks, images)
-        Distances found by attacks that search for the nearest image independently of ε; NaN if not searched.
+        Distances found by attacks that search for the nearest image independently of ε; NaN if the search was not run
+        on an image.
     """
 
     ids: np.ndarray

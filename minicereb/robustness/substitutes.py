@@ -22,7 +22,7 @@ OWN = "a cerebellum learned in closed form"
 def own_substitute(dataset: Dataset, seed: int) -> CerebellarNetwork:
     """Return a small cerebellum, fitted in closed form to the training images within a second.
 
-    :class:`InputError` if there are no training images, or the closed form has no solution.
+    It raises :class:`InputError` if there are no training images, or if the closed form has no solution.
     """
     require(len(dataset.x_train) > 0, "x_train", 0, "at least one training image, from which a substitute can learn")
     cells = min(SUBSTITUTE_CELLS, max(1, len(dataset.x_train) // 4))  # with as many cells as images, it would fit noise

@@ -48,7 +48,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Train the ablation's four models as coded and as printed; run both evaluations, further attacks, and measure gradients.
+    """Train the ablation's four models as coded and as printed; run both evaluations and further attacks, and measure gradients.
 
     Attacks already run by an evaluation are not repeated.
     """

@@ -124,7 +124,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[BrokenImages]:
 
 
 class BrokenBySearch:
-    """For one model, given by name, and one ε: the images that each search broke."""
+    """The images that each search broke, for one model (given by name) and one ε."""
 
     def __init__(
         self, name: str, train: Train, epsilon: float, size: AttacksScale, seed: int, records: dict[BrokenImages, Record]
@@ -138,7 +138,7 @@ class BrokenBySearch:
         self.anything: set[int] = set().union(*(found for starts in self.starts.values() for found in starts))
 
     def missed(self, found: set[int]) -> int:
-        """Return how many of the images that any search broke are not among the given images."""
+        """Return how many images were broken by some search but are not among `found`."""
         return len(self.anything - found)
 
     def of_ensemble(self, names: tuple[str, ...]) -> set[int]:
@@ -154,7 +154,7 @@ def _broken(record: Record, epsilon: float) -> set[int]:
 
 
 def table(results: Results) -> Blocks:
-    """Return tables that show, for each model, how many of the images that any search broke each search and ensemble missed."""
+    """Return a table for each model: how many of the images that some search broke were missed by each search and ensemble."""
     records, first = dict(results), results[0][0]
     size = next(size for size in SIZES.values() if size.images == first.images)
     seed, data = first.attack.seed, first.train.data

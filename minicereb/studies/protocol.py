@@ -31,7 +31,7 @@ ATTACKS = {"smoke": ("pgd-mse", "apgd-margin"), "course": EVERY, "paper": EVERY}
 
 
 class Strengths(NamedTuple):
-    """Strengths of the attacks for a kind of data; `epsilons`, `evaluated` and `attacked` by scale."""
+    """Strengths of the attacks for a kind of data; `epsilons`, `evaluated` and `attacked` have one entry per scale."""
 
     paper: tuple[float, float]  # ε of the paper's own attacks: PGD at both, FGSM at the first
     epsilons: dict[str, tuple[float, ...]]  # ε of the full evaluation

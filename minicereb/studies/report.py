@@ -62,7 +62,7 @@ def report_on(folder: Path, place: str | None = None) -> Page:
 
 
 def study_page(folder: Path) -> Page:
-    """Return the page of a complete study's folder; :class:`DataError` if a file in it is damaged."""
+    """Return the page of a complete study's folder; raise :class:`DataError` if a file in it is damaged."""
     stored = read_study(folder / STUDY)
     known = all_studies().get(stored["study"])
     results = Results(((_experiment(each["config"]), each["record"]) for each in stored["results"]), folder)

@@ -150,7 +150,10 @@ class _StudyFile(TypedDict):
 
 
 def read_study(path: Path) -> Record:
-    """Read ``study.json``; :class:`DataError` for any other content. Records with settings of another version are not checked."""
+    """Read ``study.json``; raise :class:`DataError` for any other content.
+
+    Records with settings of another version are not checked.
+    """
     stored = read_json(path, _StudyFile)
     for number, result in enumerate(stored["results"]):
         try:

@@ -186,10 +186,10 @@ MISLEADS = 0.3  # share of the images
 
 
 def what_is_left(says: Curves, left: Curves) -> str:
-    """State where PGD on the squared error misleads most, if it does, and the models most and least robust to all attacks.
+    """State where PGD on the squared error misleads most, if it does, and which models are most and least robust to all attacks.
 
-    The two statements refer to the ε where the difference is largest. `says` and `left` have the same names, and their shares
-    are for the same ε.
+    Each statement is for the ε at which the compared accuracies differ most. `says` and `left` have the same names, and
+    their shares are for the same ε.
     """
     hidden = {name: says[name][1] - left[name][1] for name in says}
     name = max(hidden, key=lambda each: hidden[each].max())

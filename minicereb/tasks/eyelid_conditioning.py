@@ -152,7 +152,7 @@ class Session:
 
 
 def lid_of(nuclei: np.ndarray) -> np.ndarray:
-    """Return the lid's closure in percent at the end of each bin, driven by nuclear activity N after 70 ms ``[M-LID]``."""
+    """Return the lid's closure in percent at the end of each bin; it follows nuclear activity N after 70 ms ``[M-LID]``."""
     spikes = np.zeros(len(nuclei) * BIN, dtype=np.float64)
     spikes[PREMOTOR:] = np.repeat(SPIKES * nuclei, BIN)[:-PREMOTOR]
     return eyelid_closure(spikes)[BIN - 1 :: BIN]

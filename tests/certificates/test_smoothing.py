@@ -165,7 +165,7 @@ def test_on_every_device(xp_device, norm):
     assert np.allclose(to_numpy(found.radius), certificate().radius, atol=1e-3)
 
 
-# -- convolutions and layers in time -----------------------------------------------------------------------------------------
+# -- convolutions and layers with time steps ---------------------------------------------------------------------------------
 
 
 def convolution(stride=2, pool=2):

@@ -130,8 +130,8 @@ def test_layers_in_time_are_neither_bounded_nor_written_to_onnx(data, tmp_path):
         invoke("train", "glr", "--network", "spiking", "--hidden", 4, "--dataset", data, "--epochs", 1, "--out", run).exit_code
         == 0
     )
-    assert "no bounds are known for layers in time; evaluate --answer" in refused("certify", run, "--images", 20)
-    assert "'a layer in time' is not valid" in refused("export", run, tmp_path / "net.onnx")
+    assert "no bounds are known for layers with time steps; evaluate --answer" in refused("certify", run, "--images", 20)
+    assert "'a layer with time steps' is not valid" in refused("export", run, tmp_path / "net.onnx")
     assert invoke("export", run, tmp_path / "net.npz").exit_code == 0
 
 

@@ -265,5 +265,5 @@ def test_noisy_convolutions_are_written_without_noise(tmp_path, pooling, channel
 def test_layers_in_time_are_not_written(tmp_path):
     how = {"presentation": "whole", "steps": 2, "leak": 0.8, "law": Gaussian(), "scales": (0.5,)}
     network = initial_noisy_in_time((6, 5), (4,), 3, 0, spiking=True, activation=Activation("threshold"), **how)
-    with pytest.raises(InputError, match=r"model: 'a layer in time'.*\.npz"):
+    with pytest.raises(InputError, match=r"model: 'a layer with time steps'.*\.npz"):
         write_onnx(network, 30, tmp_path / "net.onnx")

@@ -89,7 +89,7 @@ def gradients_figure(record: Record) -> Figure | None:
 
 
 def nearest_figure(folder: Path, dataset: Dataset) -> Figure | None:
-    """Draw the nearest misclassified image of the first few test images; None if there is none, or the data are no images."""
+    """Draw the nearest misclassified image of the first few test images; None if there is none or the data are not images."""
     paths = block_paths(folder)
     if not paths or len(dataset.image_shape) < 2 or dataset.image_shape[2:] not in ((), (1,), (3,), (4,)):
         return None

@@ -151,7 +151,7 @@ def evaluate_into(
 
 
 def read_evaluation(folder: Path) -> Record:
-    """Read the record of a complete evaluation; :class:`DataError` if the file holds anything else."""
+    """Read the record of a complete evaluation; raise :class:`DataError` if the file holds anything else."""
     path = folder / RECORD
     record = read_json(path, EvaluationRecord)
     try:
@@ -188,7 +188,7 @@ def require_owner(record: Record, owner: Owner, path: Path) -> None:
 
 
 def _same_evaluation(folder: Path, plan: EvaluationPlan, images: int, about: Record, owner: Owner | None) -> Record:
-    """Read a complete record; :class:`DataError` if its settings differ from this evaluation's."""
+    """Read a complete record; raise :class:`DataError` if its settings differ from this evaluation's."""
     record, path = read_evaluation(folder), folder / RECORD
     if owner is not None:
         require_owner(record, owner, path)
@@ -205,7 +205,7 @@ def block_paths(folder: Path) -> list[Path]:
 
 
 def read_outcomes(path: Path, owner: Owner | None = None) -> Outcomes:
-    """Read a block of outcomes; :class:`DataError` if it is damaged or belongs to another evaluation."""
+    """Read a block of outcomes; raise :class:`DataError` if it is damaged or belongs to another evaluation."""
     return _read_block(path, owner)[0]
 
 

@@ -146,7 +146,7 @@ class Tally:
 
 
 def attack_config(run: Run, dataset: Dataset, attack: Attack, images: int | None) -> AttackedModel:
-    """Return the experiment that makes this `attack` on the first `images` test images (None: all of them)."""
+    """Return the experiment that runs this `attack` on the first `images` test images (None: all of them)."""
     available = len(dataset.x_test)
     if images is not None and not 1 <= images <= available:
         raise InputError("images", images, f"a whole number from 1 to the {available} test images")

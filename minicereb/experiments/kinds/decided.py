@@ -82,7 +82,7 @@ class DecidedProperty(Experiment):
 
 
 def benchmark_folder() -> Path:
-    """Return the folder of the benchmark's files; :class:`DataError` if it is missing."""
+    """Return the folder of the benchmark's files; raise :class:`DataError` if it is missing."""
     looked = [place / FOLDER for place in places()]
     for folder in looked:
         if folder.is_dir():

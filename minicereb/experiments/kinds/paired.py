@@ -70,7 +70,7 @@ class PairedComparison(Experiment):
         return (self.one, self.other)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Compare the two evaluations; :class:`InputError` if they are not of the same images."""
+        """Compare the two evaluations; raise :class:`InputError` if they are not of the same images."""
         yield "comparing two evaluations image by image"
         one, other = (_outcomes(each, laboratory) for each in self.experiments)
         for name in ("ids", "labels"):

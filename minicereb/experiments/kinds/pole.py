@@ -90,8 +90,8 @@ def pole_in_folder(config: PoleBalancing, folder: Path) -> Generator[str, None, 
     """Run the experiment in `folder`, resuming it if it was interrupted there.
 
     ``circuit.npz`` holds the learned weights and the duration of each trial; it is written every few seconds and when
-    the generator is closed. ``result.json`` holds the record with the settings. :class:`RunError` if the folder belongs to other
-    settings or another process is using it.
+    the generator is closed. ``result.json`` holds the record with the settings. It raises :class:`RunError` if the
+    folder belongs to other settings, or if another process is using it.
     """
     balancer, saved = PoleBalancer(config.task), time.monotonic()
     _begun(config, folder)

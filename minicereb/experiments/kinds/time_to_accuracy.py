@@ -128,9 +128,10 @@ def evaluations_per_image(model: Model, image_shape: tuple[int, ...] = (1,)) -> 
     """Return how many times a step evaluates the loss for each image of this shape.
 
     There is one evaluation per replication or, if one layer at a time has noise, one per replication and layer. Every flipped
-    neuron adds one evaluation, and every neuron whose noise is redrawn adds several. Flips change every spiking neuron in every
-    step; in other layers in time only the drawn units are changed, and each counts as a whole run. Losses at changed outputs,
-    which need no run, are not counted.
+    neuron adds one evaluation, and every neuron whose noise is redrawn adds several. Flips change every spiking
+    neuron in every time step. In recurrent layers, and when the noise of spiking neurons is redrawn, only randomly
+    drawn units are changed, and each counts as a whole run. Losses at changed outputs, which need no run, are not
+    counted.
     """
     if not isinstance(model, NoisyModel):
         return 1
