@@ -37,7 +37,7 @@ FILMED = 4  # images in an animation
     steps={"default": None, "usual": DEFAULT_STEPS},
     step_size={"usual": "2.5 EPSILON / steps"},
 )
-@click.option("--images", type=int, help="Attack only this many test images, the first ones.  [default: all]")
+@click.option("--images", type=int, help="Attack only this many test images, starting with the first.  [default: all]")
 @click.option("--save", type=options.NEW_FILE, help="Write the attacked images to this npz file.")
 @click.option(
     "--animate",

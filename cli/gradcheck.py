@@ -26,7 +26,7 @@ BLUR = 0.05  # largest value added to a pixel: at a black pixel, many units woul
 
 @click.command()
 @click.argument("run", type=RESULTS, required=False)
-@click.option("--images", default=3, show_default=True, help="Number of the run's test images to use, the first ones.")
+@click.option("--images", default=3, show_default=True, help="Number of the run's test images to use, starting with the first.")
 @moved_data
 @click.option("--seed", default=0, show_default=True, help="Seed of the directions, the credits and the noise on the images.")
 @as_json

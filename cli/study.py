@@ -24,7 +24,7 @@ from minicereb.paths import read_text
 from minicereb.studies import SCALES, STUDIES, all_studies
 from minicereb.studies.study import carry_out, read_study
 
-SCALE = "Size of the study: smoke takes seconds, course minutes, and paper, with the sizes of the publication, hours."
+SCALE = "Size of the study: smoke takes seconds, course takes minutes, and paper (the sizes of the publication) takes hours."
 SEEDS = "One or more seeds, instead of the study's own.  [default: 0; at paper scale 0 and 123; for some studies more]"
 
 

@@ -129,7 +129,7 @@ def cnn(**options: Any) -> Answer:
 
 
 @train.command()
-@click.option("--width", type=float, default=1.0, show_default=True, help="Factor for the width of every layer but the last.")
+@click.option("--width", type=float, default=1.0, show_default=True, help="Factor for the width of each layer except the last.")
 @setting_options(ConvolutionalModel, "dropout", "l2", l2=5e-4)
 @training_options("cifar10", batch_size=128, learning_rate=0.05, optimizer="momentum", epochs=20, schedule="cosine", augment=True)
 def vgg(width: float, **options: Any) -> Answer:
@@ -151,7 +151,7 @@ def vgg(width: float, **options: Any) -> Answer:
     presentation={"default": None, "usual": "whole with --network spiking, otherwise rows"},
     estimator={
         "default": None,
-        "usual": "flip for threshold neurons, otherwise resample; without noise backprop or surrogate",
+        "usual": "flip for threshold neurons, otherwise resample; without noise, backprop or surrogate",
     },
     persistence={"default": None, "usual": "12 with --network recurrent and flip or resample, otherwise 0"},
     replications={
@@ -160,7 +160,7 @@ def vgg(width: float, **options: Any) -> Answer:
     },
     last_layer={
         "default": None,
-        "usual": "score where possible, but not if recurrent or spiking; resample with --network cnn; otherwise derivative",
+        "usual": "score for dense and cnn, if the estimator uses it; resample for cnn with flip or resample; else derivative",
     },
 )
 @training_options(

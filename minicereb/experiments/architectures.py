@@ -88,7 +88,7 @@ class CerebellumModel:
     )
     codons: float | None = setting(
         None,
-        "For codons: share of a granule cell's inputs that fire in the pattern that the cell recognises.",
+        "Share of a granule cell's inputs that fire in its codon, the pattern that the cell recognises.",
         at_least=0,
         at_most=1,
         usual="gaussian weights",
@@ -289,7 +289,7 @@ class NoisyModel:
     baseline: str = setting(
         "mean",
         "What estimators with a baseline subtract from the loss: the mean over the image's other noise samples, or a running "
-        "mean of earlier steps, of its class or of the image itself.",
+        "mean over earlier steps, for the image's class or for the image itself.",
         choices=BASELINES,
         added=True,
     )
@@ -315,8 +315,8 @@ class NoisyModel:
     )
     persistence: float = setting(
         0.0,
-        "Initial weight of each neuron's connection to itself, when all other recurrent weights begin at 0; with 0 all begin "
-        "random (recurrent).",
+        "For recurrent neurons: with 0, all recurrent weights are random at first; otherwise each neuron is at first connected "
+        "only to itself, with this weight.",
         at_least=0,
         unit="noise scales",
         added=True,

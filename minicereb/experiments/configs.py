@@ -180,7 +180,7 @@ def describe_attack(attack: Attack) -> str:
     return ", ".join(words)
 
 
-IMAGES = Setting("Number of test images, the first ones.", at_least=1)
+IMAGES = Setting("Number of test images to use, starting with the first.", at_least=1)
 
 
 class Measurement(NamedTuple):

@@ -35,7 +35,7 @@ CHANGE = 127  # levels of a change, from 0 to ε
 class Exploration:
     """Settings of a page of attacks."""
 
-    images: int = setting(12, "Number of test images, the first ones.", at_least=1, at_most=100)
+    images: int = setting(12, "Number of test images to use, starting with the first.", at_least=1, at_most=100)
     epsilons: tuple[float, ...] = setting(
         (0.01, 0.02, 0.05, 0.1, 0.2, 0.3),
         "Largest change of a pixel (black is 0, white 1).",

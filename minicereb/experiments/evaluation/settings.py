@@ -56,7 +56,9 @@ class EvaluatedModel(Experiment):
     record_shape: ClassVar[Any] = EvaluationRecord
     train: Train = setting(help="The model.")
     epsilons: tuple[float, ...] = setting(help="Largest changes, ascending.", option="epsilon")
-    images: int = setting(help="Number of test images, from the first.", at_least=1, usual="1,000, or all if there are fewer")
+    images: int = setting(
+        help="Number of test images to use, starting with the first.", at_least=1, usual="1,000, or all if there are fewer"
+    )
     attacks: tuple[str, ...] = setting(STANDARD, "Names of the attacks.")
     norm: str = setting("linf", "Norm of the change: the largest change of a pixel, or the Euclidean length.", choices=NORMS)
     certify: bool = setting(True, "Whether to compute certificates.")
@@ -66,7 +68,7 @@ class EvaluatedModel(Experiment):
     )
     gradient: str = setting(
         "fitting",
-        "Source of the input gradient; fitting chooses the model itself, a gradient passed through thresholds, or an estimate.",
+        "Source of the input gradient; fitting takes one that suits the model: its own, through thresholds, or an estimate.",
         choices=("fitting", *GRADIENTS),
     )
     draws: int = setting(32, "Noise samples per gradient estimate; for eot, calls of the model.", **DRAWS)

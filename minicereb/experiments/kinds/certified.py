@@ -59,7 +59,7 @@ class CertifiedModel(Experiment):
     )
     train: Train = setting(help="The model.")
     epsilon: float = setting(0.1, "Largest change of a pixel.", at_least=0, at_most=1)
-    images: int = setting(200, "Number of test images, the first ones.", at_least=1)
+    images: int = setting(200, "Number of test images to use, starting with the first.", at_least=1)
     complete: bool = setting(False, "Whether to use branch and bound until an image is decided.")
     seconds_per_image: float = setting(60.0, "Time limit per image.", unit="s", above=0, at_most=1e6)
 
