@@ -1,8 +1,8 @@
 """The same commands give the same files as at the commit where the files of ``same_bits.json`` were recorded.
 
 A reorganisation of the code must not move a number. Names of files and settings are compared on every machine; the results
-themselves, bit for bit, where the processor and the versions of Python, NumPy and SciPy are those of a recording, since another
-processor may round otherwise. ``python tests/test_same_bits.py`` adds a recording of this machine.
+themselves, bit for bit, where the processor, the kernels of the BLAS and the versions of Python, NumPy and SciPy are those of a
+recording, since others may round otherwise. ``python tests/test_same_bits.py`` adds a recording of this machine.
 """
 
 import hashlib
