@@ -24,7 +24,7 @@ Each equation has a tag. Tags that begin with C are from the cerebellum paper an
 likelihood-ratio paper; their numbers are the papers' own. Tags that begin with M are ours, or from the literature named below
 the equation. The code that computes an equation contains its tag in a docstring or beside the line; you can search a file for,
 say, `[C4]`. Parentheses after the meaning of a symbol contain its shape: d is the number of inputs, m the number of granule
-cells, and c the number of classes. This page is written from `minicereb/calculus/equations.txt` by `python
+cells, and c the number of classes. This page is generated from `minicereb/calculus/equations.txt` by `python
 docs/equation_table.py`; a test compares the table with the tags in the code.
 """
 

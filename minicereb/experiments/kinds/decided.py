@@ -36,7 +36,7 @@ VERDICTS = {"certified": "unsat", "broken": "sat", "unknown": "unknown"}  # name
 @config_kind
 @dataclass(frozen=True)
 class DecidedProperty(Experiment):
-    """A decision whether a network has a property; the network "drawn" is small and random, with robustness as its property."""
+    """Whether a network has a property; the network "drawn" is small and random, and its property is robustness."""
 
     record_shape = shape(
         verdict=str,

@@ -40,7 +40,7 @@ RECORD = shape(
 @config_kind
 @dataclass(frozen=True)
 class TimeToAccuracy(Experiment):
-    """Learning until the accuracy on the held-out images reaches a target, or a limit is reached.
+    """Learning until the accuracy on the held-out images reaches a target, or until a limit is reached.
 
     Two runs do not give the same record bit for bit: a record contains times, and a time limit may end learning at
     another step.
