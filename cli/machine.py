@@ -116,7 +116,7 @@ def _machine() -> str:
 
 
 def _growth(figure: Path | None) -> Answer:
-    """Measure how time and memory grow, print them for each unit with fitted exponents, and draw them."""
+    """Measure how time and memory grow with size; print both, in total and per unit of size, with fitted exponents; draw them."""
     from minicereb.bench import scaling  # it imports nearly everything
 
     measured = list(shown(scaling.run_scaling(), lambda row: f"measured {row.size:,} {row.quantity}", "measuring"))
@@ -141,7 +141,7 @@ def _growth(figure: Path | None) -> Answer:
 
 
 def _first_calls() -> Answer:
-    """Measure first calls with and without machine code on disk."""
+    """Measure the time of first calls, with and without machine code on disk."""
     from minicereb.bench.first_calls import run_first_calls  # it imports nearly everything
 
     require(numba_version() is not None, "first-calls", "given", f"used with Numba: {numba_problem()}")

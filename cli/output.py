@@ -1,4 +1,4 @@
-"""Output of the commands: JSON or text on standard output; progress on standard error, mostly only on a terminal."""
+"""Output of the commands: JSON or text on standard output; progress on standard error, most of it only if that is a terminal."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Status:
         self.written, self.last = 0, 0.0
 
     def due(self) -> bool:
-        """Whether an update is due: on a terminal, once every `every` seconds."""
+        """Whether an update is due: on a terminal, if the last one is more than `every` seconds ago."""
         return self.shown and time.monotonic() - self.last > self.every
 
     def update(self, *lines: str) -> None:

@@ -162,12 +162,12 @@ def where_positive(condition: Array, vector: Array) -> Array:
 
 
 def add_product(total: Array, number: Any, vector: Array) -> Array:
-    """Return ``total + number * vector``; compiled, the result is rounded only once if the processor has fused multiply-add."""
+    """Return ``total + number * vector``; when compiled, it is rounded only once if the processor has fused multiply-add."""
     return total + number * vector
 
 
 def total(vector: Array) -> Any:
-    """Return the sum of a vector: add its second half to the first, halve the result in the same way, and so on."""
+    """Return the sum of a vector: add its second half to its first half, do the same with the result, and so on."""
     while len(vector) > 1:
         vector = vector[: len(vector) // 2] + vector[len(vector) // 2 :]
     return vector[0]

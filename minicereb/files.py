@@ -108,7 +108,7 @@ def canonical_json(value: Any) -> str:
 def write_json(path: str | os.PathLike, value: Any, durable: bool = True) -> None:
     """Write `value` as readable JSON, atomically; see :func:`atomic_write` for `durable`.
 
-    :class:`MinicerebError` names a value that JSON cannot represent: a non-finite number, or a lone surrogate.
+    A :class:`MinicerebError` names a value that JSON cannot represent: a non-finite number, or a lone surrogate.
     """
     try:
         text = (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
@@ -296,7 +296,7 @@ def _is_half_written(path: Path) -> bool:
 
 @contextlib.contextmanager
 def file_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
-    """Lock `path`, an empty file, for one process; the operating system releases it even if that process is killed.
+    """Lock `path`, an empty file, for one process; the operating system releases the lock even if that process is killed.
 
     It raises :class:`InUseError`, whose message names `what`, if another process holds the lock, and :class:`MinicerebError`
     if the file cannot be locked.

@@ -64,7 +64,7 @@ def pass_blocks(values: Array) -> list[slice]:
 def shares(rows: Array) -> list[slice]:
     """Cut independent rows into one part per thread; on a GPU there is one part.
 
-    Few long parts are better, because threads wait for each other between NumPy's operations.
+    A few long parts are better than many short ones, because threads wait for each other between NumPy's operations.
     """
     return list(blocks(len(rows), -(-len(rows) // execution().threads) if isinstance(rows, np.ndarray) else len(rows)))
 

@@ -184,7 +184,7 @@ def signed_uniform_loop(start: Any, step: Any, out: Array) -> None:
 def _bulk_key(seed: int, stream: str, numbers: tuple[int, ...]) -> tuple[int, int]:
     """Return the start and increment of an address: a stream's seed sequence, mixed with each number in turn.
 
-    A seed sequence for each address would take longer than a small draw.
+    Creating a seed sequence for each address would take longer than a small draw.
     """
     start, step = _stream_key(seed, stream)
     for number in numbers:

@@ -19,8 +19,8 @@ def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
     """Return the largest exact distance between an image and a point that float32 arithmetic counts as within ε.
 
     This distance is ε + 1e-6 max(1, ε) in both norms, with one exception. In L2 the roundings of n pixels (`inputs`), each at
-    most 2⁻²⁵, may add up to a length of √n 2⁻²⁵. So in L2 the tolerance added to ε is √n 2⁻²⁵ + 2⁻²² ε if this is larger
-    than 1e-6 max(1, ε): for ε up to 1, from about 1,100 pixels on.
+    most 2⁻²⁵, may add up to a length of √n 2⁻²⁵. So in L2 the tolerance added to ε is √n 2⁻²⁵ + 2⁻²² ε if this is
+    larger than 1e-6 max(1, ε). For small ε this is the case for images of more than about 1,100 pixels.
     """
     tolerance = ROUNDING * max(1.0, epsilon)
     if norm == "l2":

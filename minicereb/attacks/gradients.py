@@ -213,7 +213,8 @@ class PastThreshold(Source):
     Parameters
     ----------
     near : array of bool, shape (images, inputs), optional
-        Pixels that can cross θ; for all other pixels the gradient is 0. By default every pixel is assumed to be able to.
+        Pixels that can cross θ; for all other pixels the gradient is 0. By default, every pixel is assumed to be able
+        to cross it.
     width : float, optional
         Width of the sigmoid that replaces the threshold: ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient. The
         sigmoid gets steeper with t, up to 64 times its initial steepness. The gradient is computed at the activity
@@ -282,12 +283,12 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     Parameters
     ----------
     name : str
-        ``"analytic"``: the model's own gradient; ``"straight-through"``: the gradient of a network without noise in which
-        substitute slopes replace missing derivatives, or the gradient of a model with a binary first stage, whose
-        threshold gets the slope 1; ``"relaxed"``: the gradient through a soft first stage that gets steeper;
-        ``"frozen"``: the gradient of a network whose noise is held fixed; ``"eot"``: the mean of the model's own gradient
-        over `draws` calls, for a user's randomised classifier; or one of
-        :data:`minicereb.learning.estimators.LEARNED_BY`, for the mean over noise.
+        Name of the source. ``"analytic"`` is the model's own gradient. ``"straight-through"`` is the gradient of a
+        noisy network without its noise, with substitute slopes in place of missing derivatives, or the gradient of a
+        model with a binary first stage, whose threshold gets the slope 1. ``"relaxed"`` is the gradient through a soft
+        first stage that gets steeper. ``"frozen"`` is the gradient of a network whose noise is held fixed. ``"eot"`` is
+        the mean of the gradient over `draws` calls of a user's randomised classifier. A name in
+        :data:`minicereb.learning.estimators.LEARNED_BY` is an estimate of the gradient of the mean over noise.
     model : classifier
     draws, seed : int
         Replications of the noise for an estimator (calls for ``"eot"``), and the seed of the noise.

@@ -45,8 +45,8 @@ def square(
         (height, width) or (height, width, channels) of the images; by default an image is a single row of pixels.
     rescale : bool
         Whether the schedule of p, the share of the image that a window covers, is stretched or shortened to the available
-        queries, as published. Otherwise p falls at the published query counts, as in the standard ensemble: after 5,000
-        queries p is then 0.8/128 instead of 0.8/512.
+        queries, as published. Otherwise p falls at the published query counts, as in the standard ensemble: p is then
+        0.8/128 after 5,000 queries, instead of 0.8/512.
     points : {"every", "best", "first"}
         Which of the points are needed. Unless this is ``"every"``, the search may yield only the best point of every few hundred
         queries. With ``"first"``, an image stays at its first misclassified point.
@@ -54,9 +54,9 @@ def square(
     References
     ----------
     Andriushchenko, Croce, Flammarion and Hein (2020), arXiv:1912.00049: Algorithm 2 for L∞, from vertical stripes, and
-    Algorithm 3 for L2, from tiles. The share p is 0.8, as in the standard ensemble, and is halved after the numbers of
-    queries in :data:`HALVINGS`, which refer to 10,000 queries in all. Unlike in the authors' code, a window may also
-    touch the last row and the last column.
+    Algorithm 3 for L2, from tiles. The share p is 0.8 at first, as in the standard ensemble. It is halved after
+    each number of queries in :data:`HALVINGS`; these numbers are for a total of 10,000 queries. Unlike in the
+    authors' code, a window may also touch the last row and the last column.
     """
     shape = height, width, channels = three_sides(image_shape, ball.x.shape[1])
     start, propose, drawn = (_stripes, _signs, 2) if ball.norm == "linf" else (_tiles, _moved_energy, 5)

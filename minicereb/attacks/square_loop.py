@@ -398,9 +398,9 @@ def _padded(columns: Array) -> Array:
 def _memory(x: Array, v: Array, outputs: Array) -> tuple[Array, ...]:
     """Return the arrays in which :func:`square_loop` works.
 
-    The arrays hold, in this order: each cell's change of drive (initially 0); the changes of activity; the cells with
-    these changes; the changed inputs; their new values; the changes of their signals; the changes of drive by synapse;
-    and the outputs after a query.
+    The arrays hold, in this order: the change of each cell's pre-activation (initially 0); the changes of activity;
+    the cells with these changes; the changed inputs; their new values; the changes of their signals; the changes of
+    pre-activation by synapse; and the outputs after a query.
     """
     inputs, cells, kind = x.shape[1], v.shape[1], v.dtype
     share, more, reached = np.zeros(cells, dtype=kind), np.empty(cells + 1, dtype=kind), np.empty(cells + 1, dtype=np.int32)

@@ -238,8 +238,8 @@ def convolutional_scores(
 def spiking_flips(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray) -> Work:
     """Return a pass that flips each neuron's spike in each time step, one at a time; every time step shows the whole image.
 
-    The effects of all earlier flips are computed together. The output layer learns from the derivative of the loss with
-    respect to its noise.
+    At each step, the effects of all earlier flips are computed together. The output layer learns from the
+    derivative of the loss with respect to its noise.
     """
     torch, (layer, last) = import_torch(), network.layers
     assert isinstance(layer, NoisyTime)

@@ -55,8 +55,9 @@ def learning_steps(
 ) -> dict[str, Callable[[], object]]:
     """Return learning steps in three forms: a CSR product, this product while the C library keeps freed memory, and a gather.
 
-    PyTorch's step returns its temporary arrays of 8 MB to the operating system, which clears them before the next step. Once
-    a larger block has been freed, the C library keeps such arrays instead. Our step has no such arrays.
+    PyTorch's step returns its temporary arrays of 8 MB to the operating system, which clears them before the next step.
+    Once a larger block has been freed, the C library keeps the memory of such arrays instead. Our step has no such
+    arrays.
     """
     torch = import_torch()
     csr, inputs, weights, _, _ = _parts(model)

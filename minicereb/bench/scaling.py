@@ -83,7 +83,7 @@ def cerebellum(cells: int) -> CerebellarNetwork:
 
 
 def learning_step(cells: int) -> Work:
-    """Return a function that makes a step of the delta rule; its memory includes the model and the optimizer's state."""
+    """Return a function that makes a step of the delta rule; its memory includes the model and the optimiser's state."""
     rule = DeltaRule(cerebellum(cells), RMSprop(0.5 / cells), loops.BATCH, 0.99)
     images, labels = loops.images_like_mnist(loops.BATCH)
     x, y = to_device(images), to_device(labels)
@@ -135,7 +135,7 @@ def growths() -> dict[str, Growth]:
 
 
 def measure(quantity: str, size: int) -> SizeTiming:
-    """Prepare and do the work of one size in this process, which should be a new one."""
+    """Prepare and do the work of one size in this process, which should be a new process."""
     before = process_memory("VmRSS")
     work = growths()[quantity].prepare(size)
     seconds = [_seconds(work)]

@@ -3,8 +3,7 @@
 A cell's activity is computed, read out and discarded while it is in the processor's registers or its fastest cache. The
 backward pass computes it again, which is cheaper than storing it for every image.
 :class:`minicereb.models.cerebellum.CerebellarNetwork` computes the same passes in NumPy. The drive ``v`` is equal in
-both, bit for bit, so the same cells are active. Outputs and gradients are summed in another order and are equal within
-rounding.
+both, bit for bit, so the same cells are active. Outputs and gradients are summed in another order and are equal up to rounding.
 
 Images are columns, in slabs of :func:`minicereb.compiled.vector_length` images: arrays have the shape (slabs, rows, length).
 """

@@ -247,7 +247,8 @@ def draw_noise(
 ) -> tuple[Array | None, ...]:
     """Draw independent noise of unit scale for several layers from one address (see :mod:`minicereb.randomness`).
 
-    Each layer has a law, or None for no noise, and a shape; `like` determines the array library and the dtype.
+    For each layer, `laws` has the distribution (None for no noise), and `shapes` has the shape of the noise. The array
+    library and the dtype are those of `like`.
     """
     counts = [math.prod(shape) for shape in shapes]
     takes = [0 if law is None else law.uniforms(count) for law, count in zip(laws, counts, strict=True)]

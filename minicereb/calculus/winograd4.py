@@ -3,9 +3,10 @@
 The method is that of :mod:`minicereb.calculus.winograd`, with tiles of 6 × 6 pixels that overlap by two pixels and give 4 × 4
 outputs. In NumPy the sums over a tile would cost as much as they save; compiled, they take a fifth of the time of the products.
 
-A tile has 36 places, six down and six across. The six places of a side stand for the points 0, ±√½, ±√2 and ∞, at which two
-polynomials are multiplied. Relative to the largest output, the error in float32 stays below 6e-6; with tiles of 4 × 4
-pixels it stays below 1e-6. With the more common points 0, ±1, ±2 and ∞ the error is three times as large.
+A tile has 36 places, six down and six across. The six places along a side belong to the points 0, ±√½, ±√2 and ∞,
+at which two polynomials are evaluated and multiplied. Relative to the largest output, the error in float32 stays
+below 6e-6; with tiles of 4 × 4 pixels it stays below 1e-6. With the more common points 0, ±1, ±2 and ∞ the error is
+three times as large.
 """
 
 from __future__ import annotations
@@ -251,7 +252,7 @@ def along_pixels(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, num
 
 @part_of_loop
 def along_places(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, number: Any) -> Vectors:
-    """``Aᵀ`` along one side of a tile: four outputs from six places, with the powers of the places' points."""
+    """``Aᵀ`` along one side of a tile: four outputs from six places, weighted by powers of the places' points."""
     even, odd = b + c, number(POINTS[1]) * (b - c)
     far_even, far_odd = d + e, number(POINTS[3]) * (d - e)
     third = add_product(number(2) * far_even, number(0.5), even)

@@ -327,7 +327,7 @@ class Ascent(NamedTuple):
     free : array
         The slopes and multipliers that give this bound, as :func:`backward` takes them.
     weight : array, shape (rows, rows of the goal)
-        The weights of the goal's rows that give it.
+        The weights of the goal's rows that give this bound.
     """
 
     bound: np.ndarray

@@ -80,7 +80,7 @@ class _Branch:
     last: int | None = None  # the unit that was split last
 
     def split(self, number: int, side: int, chain: Chain) -> _Branch:
-        """Return the part of the box where hidden unit `number` is off or on; numbers after the last unit stand for inputs."""
+        """Return the part of the box where hidden unit `number` is off or on; numbers after the last unit are inputs."""
         sign, least, most, free = self.sign.copy(), self.least.copy(), self.most.copy(), self.free.copy()
         low, high = self.low, self.high
         if number < chain.units:

@@ -116,8 +116,8 @@ def load(train: int = 6000, test: int = 1000, size: int = 28, seed: int = 0) -> 
 
     Notes
     -----
-    Every quantity is independent and uniform, except that every ten consecutive images contain each digit once, in random order.
-    Each image draws the following quantities; the unit of length is the side of the image.
+    Every ten consecutive images contain each digit once, in random order. The following quantities are drawn
+    independently for each image, where U(a, b) is uniform from a to b; the unit of length is the side of the image.
 
     - a style: each of the digit's ways of writing is equally likely;
     - jitter of each control point: on each axis the sum of two U(-0.08, 0.08), in units of the box of 0.50 by 0.68 in which the
@@ -129,7 +129,7 @@ def load(train: int = 6000, test: int = 1000, size: int = 28, seed: int = 0) -> 
     - pen: a radius of U(0.028, 0.066);
     - blur: ink fades out linearly over a width of U(0.035, 0.075), and over at least one pixel;
     - pressure: the brightness of the ink, U(0.85, 1);
-    - grain: each pixel is multiplied by its own U(0.8, 1); paper stays black.
+    - grain: each pixel is multiplied by a separate draw from U(0.8, 1); paper stays black.
 
     After 6,000 training images, a least-squares readout of the pixels recognises 86.8 % of new images, and a readout of 5,000
     random ReLU cells 98.6 % (measured on 4,000 images with seed 0; tests check that both stay in a range).
@@ -145,7 +145,7 @@ def strokes14(train: int = 6000, test: int = 1000, seed: int = 0) -> Dataset:
     Parameters
     ----------
     train, test, seed : int
-        As for :func:`load`, with the same drawings as training and test images.
+        As for :func:`load`; equal values give the same drawings as there, in the same split.
 
     Returns
     -------

@@ -108,7 +108,7 @@ class Train:
 
     @property
     def in_closed_form(self) -> bool:
-        """Whether the readout is computed in closed form, so that batches, epochs, rate and optimizer do not matter."""
+        """Whether the readout is computed in closed form, so that batches, epochs, learning rate and optimiser do not matter."""
         return getattr(self.model, "rule", None) == LEAST_SQUARES
 
     @property

@@ -28,8 +28,8 @@ def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str)
     """Return a data set whose images are replaced by a convolutional network's features; yield the number computed so far.
 
     Features are float32 rows in two files in the network's run `folder`, named by the SHA-256 of its `model` and by the
-    device. Beside each of these files is another one with the SHA-256 of the file, the model and the data. All of them can be
-    deleted at any time.
+    device. Beside each of these files is another one with the SHA-256 of the file, the model and the data. All these
+    files can be deleted at any time.
 
     Raises
     ------

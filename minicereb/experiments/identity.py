@@ -1,10 +1,10 @@
 """Settings of experiments as JSON, and the hash of these settings, which identifies a result.
 
 Every kind of settings is registered by :func:`config_kind`; the kinds of experiments are imported when settings are read. A
-field with the metadata ``{"identity": False}`` is not hashed. A field with ``{"added": True}`` was added later. The default
-of such a field means "as before", and only other values are hashed, so earlier results are still found. If equal settings of
-a kind give different results than before, the kind's property ``revision`` returns a number above 0, which is hashed like a
-field, so earlier results are no longer found.
+field with the metadata ``{"identity": False}`` is not hashed. A field with ``{"added": True}`` was added in a later
+version. The default of such a field means "as before", and only other values are hashed, so earlier results are still
+found. If equal settings of a kind give different results than before, the kind's property ``revision`` returns a number
+above 0, which is hashed like a field, so earlier results are no longer found.
 """
 
 from __future__ import annotations

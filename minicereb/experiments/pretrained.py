@@ -102,7 +102,7 @@ def model_named(name: str) -> Pretrained:
 
 
 def found(entry: Pretrained, damaged: bool = False) -> Path | None:
-    """Return a model's folder under ``runs/``, or None if it is missing, incomplete, of another run or, by default, damaged."""
+    """Return a model's folder under ``runs/``; None if it is missing, incomplete, another run's or (by default) damaged."""
     folder = RUNS / entry.name
     try:
         run = read_run(folder)
@@ -248,11 +248,11 @@ class ModelReport:
 
 
 def verify(chosen: Sequence[str] = ()) -> Generator[ModelReport, None, None]:
-    """Verify models against the registry: names or folders of runs, by default all; yield a report on each folder.
+    """Verify models, given by name or run folder (by default all), against the registry; yield a report on each folder.
 
-    The SHA-256 of the shipped files and of those in ``runs/`` is compared. If the data are available, the wiring is drawn again
-    and compared bit by bit, and the test accuracy is recomputed. Before anything is verified, :class:`InputError` is raised for
-    anything that is neither a name nor the folder of a listed model.
+    The SHA-256 of each file, shipped or in ``runs/``, is compared with the registry. If the data are available, the wiring is
+    drawn again and compared bit by bit, and the test accuracy is recomputed. Before anything is verified, :class:`InputError`
+    is raised for anything that is neither a name nor the folder of a listed model.
     """
     places = [place for each in chosen or models() for place in _places(each)]
     known: dict[str, Dataset | None] = {}

@@ -89,8 +89,9 @@ class Step:
     """One step of an explanation: a text, and the shapes of the arrays by their names in the equation.
 
     `tag` is the tag of the equation (:mod:`minicereb.calculus.equations`), or empty if nothing is computed. `gives` maps names,
-    under which later steps use this step's result, to symbols; the first symbol stands for the step. `uses` names the results on
-    which the step depends; each comes from the latest earlier step of the same `part` that gives it, or from the image.
+    under which later steps use this step's result, to symbols; the first of these symbols represents the step. `uses`
+    names the results on which the step depends; each comes from the latest earlier step of the same `part` that gives
+    it, or from the image.
     """
 
     title: str

@@ -96,7 +96,7 @@ def attack_story(model: Any, dataset: Dataset, settings: Exploration, gradient: 
     Returns
     -------
     Story
-        Its arrays are as follows, where `ways` stands for objectives × epsilons, and step 0 is the image itself.
+        Its arrays are as follows, where `ways` means objectives × epsilons, and step 0 is the image itself.
 
         ``image`` : uint8, (images, inputs), pixels × 255. ``change/METHOD`` : int8, (ways, images, inputs, steps + 1), attacked
         minus clean image in units of ε/127. ``activity/METHOD`` : uint8, (ways, images, units, steps + 1), rounded up, so that 0

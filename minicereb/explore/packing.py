@@ -34,7 +34,7 @@ def rounded(values: np.ndarray, kind: str) -> tuple[np.ndarray, float]:
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, dict[str, Any]], str]:
-    """Put arrays into one text.
+    """Pack arrays into one string.
 
     Parameters
     ----------

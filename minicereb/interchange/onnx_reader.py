@@ -337,7 +337,10 @@ class _Chain:
         self.layers.append(_scaling(np.full(self.size(), 2.0), np.full(self.size(), -1.0)))
 
     def greater(self, node: GraphNode) -> None:
-        """Read the operator Greater as a threshold: 1 above a constant, otherwise 0. The Cast that follows has no effect."""
+        """Read the operator Greater as a threshold: 1 above a constant, otherwise 0.
+
+        The operator Cast that follows has no effect.
+        """
         _expect(node.constants[0] is None, f"{node.name} must compare its input with a constant")
         if node.constant(1).any():
             self.elementwise(node, None, -node.constant(1))

@@ -454,7 +454,7 @@ class LikelihoodRatioNetwork(LearningClassifier):
     """A network with neuronal noise that learns from its loss values (the generalised likelihood ratio method) ``[G-A1]``.
 
     The network predicts without noise. With ``network="cnn"`` it begins with convolutions; with ``"recurrent"`` or
-    ``"spiking"`` its hidden layer runs through time. These networks need the `image_shape`, unless every time step shows the
+    ``"spiking"`` its hidden layer runs over time steps. These networks need the `image_shape`, unless every time step shows the
     whole image.
 
     Attributes

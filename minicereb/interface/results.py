@@ -1,4 +1,4 @@
-"""Results of attacks and evaluations, which show themselves as a table of text, and in a notebook as a table and a figure."""
+"""Results of attacks and evaluations, which are displayed as a table of text, and in a notebook as a table and a figure."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A cell's activity is computed, used and discarded, then computed again for the gradient, which is cheaper than writing it to
 memory and reading it back. :class:`minicereb.learning.plasticity.DeltaRule` does the same in NumPy. The drive ``v`` is
-the same in both, bit for bit. LTD means, outputs and gradients are summed in another order and are equal within rounding.
+the same in both, bit for bit. LTD means, outputs and gradients are summed in another order and are equal up to rounding.
 
 A batch has at most as many images as a vector of :func:`minicereb.compiled.load_line` has numbers. Mossy fibres are rows;
 the columns after the last image are zeros.

@@ -72,7 +72,7 @@ class Independent:
 class Antithetic(Independent):
     """Pairs of opposite noise, e and -e, each a group.
 
-    The second half of the replications has the negative noise of the first half.
+    The noise of the second half of the replications is the negative of that of the first half.
     """
 
     def least(self, baseline: bool) -> int:

@@ -331,7 +331,7 @@ def _held_out_mean(tell: Callable[[Array, Array, int], Array], split: Split) -> 
 def restore(arrays: Mapping[str, Array], stored: Mapping[str, np.ndarray]) -> None:
     """Write stored host arrays into a learner's arrays of the same names, in place.
 
-    If an array is missing, or has another type or shape, nothing is changed and :class:`DataError` names it.
+    If an array is missing, or has another type or shape, nothing is changed, and a :class:`DataError` names the array.
     """
     for name, array in arrays.items():
         found = stored.get(name)

@@ -38,9 +38,9 @@ class GranuleGram(NamedTuple):
 def granule_gram(wiring: Wiring, x: Array, thresholds: Array | None = None) -> GranuleGram:
     """Return the inner products of the granule layer's activity between all pairs of images.
 
-    The full activity matrix is never stored: a few thousand cells are computed at a time, which takes memory for the products and
-    images × 2,048 numbers. Blocks and tiles have a fixed size, so results do not depend on threads or memory. Products are
-    computed in the dtype of `x` and summed over blocks in float64.
+    The full activity matrix is never stored: a few thousand cells are computed at a time, which takes memory for
+    the inner products and for images × 2,048 numbers. Blocks and tiles have a fixed size, so results do not depend
+    on threads or memory. Products are computed in the dtype of `x` and summed over blocks in float64.
 
     Parameters
     ----------

@@ -261,7 +261,7 @@ class NoisyNetwork:
             Images in columns.
         noise : tuple or None
             For each layer, noise of unit scale with the shape (outputs, images, replications), or None; None in place of the
-            tuple means no noise at all. Noise of a single image is used for all images.
+            tuple means no noise at all. Noise for a single image is used for all images.
 
         Raises
         ------

@@ -420,7 +420,7 @@ def initial_noisy_in_time(
     persistence : float
         p, for recurrent units. If p is above 0, each unit is initially connected only to itself, with weight pσ and
         bias -pσ/2, and its input weights have the spread pσ instead of 2σ. So the input can switch the unit, and its
-        response outlasts the noise. With 0 the recurrent weights are random.
+        response outlasts the noise. If p is 0, the recurrent weights are random.
 
     Raises
     ------

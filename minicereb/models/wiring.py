@@ -41,7 +41,7 @@ class Wiring:
 
     Notes
     -----
-    Sparse products read memory wherever `inputs` point. So the indices are checked here, once, and on the CPU the wiring keeps a
+    Sparse products read memory at any index in `inputs`. So the indices are checked here, once, and on the CPU the wiring keeps a
     read-only copy.
     """
 

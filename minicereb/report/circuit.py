@@ -83,7 +83,7 @@ def circuit(
 
 
 def element(name: str, content: str = "", **attributes: object) -> str:
-    """Return an element of SVG; an underscore in an attribute's name stands for a hyphen, and a final underscore is dropped."""
+    """Return an element of SVG; underscores in an attribute's name become hyphens, except that a final one is dropped."""
     written = "".join(f' {key.rstrip("_").replace("_", "-")}="{value}"' for key, value in attributes.items())
     return f"<{name}{written}>{content}</{name}>" if content else f"<{name}{written}/>"
 

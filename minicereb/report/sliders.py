@@ -15,7 +15,7 @@ def sliders(draw: Callable[..., bytes], **values: Sequence[Any]) -> Any:
     """Return a figure with a slider for each argument of a function that draws it, for a notebook's cell to show.
 
     Without ipywidgets, outside a notebook, or if the environment variable ``MINICEREB_STATIC`` is set, the result is only
-    the figure for the default arguments. The documentation is built with this variable. A notebook that is saved with
+    the figure for the default arguments. The documentation is built with this variable set. A notebook that is saved with
     sliders contains this figure too, for viewers that cannot show sliders.
 
     Parameters

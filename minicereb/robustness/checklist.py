@@ -381,7 +381,7 @@ def _independent(context: CheckContext) -> CheckResult:
 
 
 def _of_range(shifts: np.ndarray) -> float:
-    """Return the largest shift as an approximate share of the outputs' range, which is far larger than rounding errors."""
+    """Return the largest shift as an approximate share of the outputs' range."""
     return float(min(shifts.max(), 1e9) * OF_RANGE)
 
 

@@ -73,10 +73,10 @@ def norm_quantiles(norms: np.ndarray) -> list[float | None]:
 
 
 def double_precision(model: Any) -> Any | None:
-    """Return a copy of a dataclass with every array in float64, or any other model itself; None if a copy would be too large.
+    """Return a copy of the model with every array in float64 if it is a dataclass, else the model; None if it is too large.
 
-    A model that is not a dataclass is expected to compute in the precision of its input, or to raise an error. It raises
-    :class:`ModelError` if a user's dataclass cannot be copied with other arrays.
+    A model that is not a dataclass is expected to compute in the precision of its input, or to raise an error. This
+    function raises :class:`ModelError` if a user's dataclass cannot be copied with other arrays.
     """
     if not isinstance(model, Guarded):
         return _in_double(model)

@@ -59,7 +59,7 @@ EPSILONS = {
 
 
 def models(data: Data, shipped: bool) -> dict[str, Train]:
-    """Return the four shipped models that have gradients, or small ones instead."""
+    """Return the four shipped models that have gradients, or four small models in their place."""
     hidden, full, random, epochs = ((100,), 5_970, 20_000, None) if shipped else ((20,), 200, 400, 1)
     robust = {"validation": 0.0, "schedule": "cosine", "adversary": Adversary(0.1, fitting_step(0.1, 7))}
     return {

@@ -45,7 +45,7 @@ def accuracy_figure(record: Record) -> Figure:
     """Draw the measured accuracies against ε with their intervals, and the clean accuracy at ε = 0.
 
     Only a search for the nearest misclassified image measures the accuracy between two ε; other attacks go as far as ε allows.
-    The curve of such a search begins at the smallest ε.
+    The curve of a search for the nearest image begins at the smallest ε.
     """
     entries = record["epsilons"]
     epsilons = np.array([entry["epsilon"] for entry in entries], dtype=np.float64)

@@ -48,7 +48,7 @@ class TransferredAttack(Experiment):
 
     Each image, even one that the substitute already misclassifies, is attacked with one step that ascends the objective at
     its true label, as in the paper. In contrast, an attack on a model itself (:func:`minicereb.attacks.run.attack_images`)
-    leaves such images alone. An image has the same noise before and after the attack.
+    leaves images alone that the model already misclassifies. An image has the same noise before and after the attack.
     """
 
     record_shape = shape(images=Count, substitute=OF_SUBSTITUTE, all=OF_TARGET, filtered=OF_TARGET, seconds=float)
