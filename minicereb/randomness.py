@@ -87,7 +87,7 @@ def uniforms(xp: ModuleType, seed: int, stream: str, addresses: list[tuple[int, 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Random numbers of an attack's search, addressed by image, so they depend neither on blocks nor on other images.
+    """Random numbers of an attack's search, drawn by image, so they depend neither on blocks nor on other images.
 
     The address is seed, stream, `numbers` (restart and target), and `ids`, the images' indices (array of int64).
     """
@@ -102,7 +102,7 @@ class Draws:
         return replace(self, ids=self.ids[images])
 
     def uniform(self, width: int, *numbers: int) -> Array:
-        """Return uniform numbers in [0, 1), float32, shape (images, width); `numbers` address one of the search's draws."""
+        """Return uniform numbers in [0, 1), float32, shape (images, width); `numbers` identify one of the search's draws."""
         return uniform(xp_of(self.ids), self.seed, self.stream, (*self.numbers, *numbers), self.ids, width)
 
     def each(self, width: int, numbers: range) -> Array:

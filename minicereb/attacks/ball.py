@@ -1,4 +1,4 @@
-"""The points allowed to an attack: a ball around each image, in L∞ or in L2, within the box [0, 1]."""
+"""The points that an attack may use: a ball around each image, in L∞ or in L2, within the box [0, 1]."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images allowed to an attack, and the minimum of a linear function over them."""
+"""The images that an attack may use, and the minimum of a linear function over them."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ def update_step(
 
 
 def _change_drawing(subject: ExplainedImage, taken: TrainingStep, places: list[Place]) -> Drawing:
-    """Draw the weights onto one unit before and after: a Purkinje cell, or a unit of the first layer shown."""
+    """Draw the weights onto one unit before and after the update: a Purkinje cell, or a unit of the first layer shown."""
     _, name, place = next(each for each in places if each[1].startswith(("weight", "readout")))
     before, after = (
         each[name].T[place[1]] if name == "readout" else each[name][place[0]] for each in (taken.before, taken.after)

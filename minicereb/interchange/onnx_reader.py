@@ -139,7 +139,7 @@ class _Chain:
     convolutional: bool = False
 
     def begin(self, shape: tuple[int, ...], convolutional: bool) -> None:
-        """Start with inputs of this shape (images with channels first); `convolutional`: layers for images will follow."""
+        """Start with inputs of this shape (images with channels first); `convolutional` says whether layers for images follow."""
         self.shape, self.convolutional = shape, convolutional
         self.order = self.input_order = pixel_order(shape)
 

@@ -23,7 +23,7 @@ from minicereb.parallel import blocks, cell_blocks, one_blas_thread, run_lanes
 def least_squares_readout(
     cerebellum: CerebellarNetwork, batches: Iterator[tuple[Array, Array]], ridge: float = 1e-3, centre: bool = True
 ) -> CerebellarNetwork:
-    """Return the cerebellum with the readout that minimises ``½‖ŷ - y‖²`` over all images, plus a small ridge.
+    """Return the cerebellum with the readout that minimises ``½‖ŷ - y‖²`` over all images, plus a small ridge penalty.
 
     Parameters
     ----------

@@ -207,7 +207,7 @@ class NoisyConvolution(NoisyLayer):
         return xp.ascontiguousarray(d_x.T).reshape(-1, *d_v.shape[1:])
 
     def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
-        """Return the gradients of weight and bias, summed over positions and rows; arrays are (rows, units), (rows, inputs)."""
+        """Return the gradients of weight and bias, summed over positions and rows; `d_v`: (rows, units), `x`: (rows, inputs)."""
         xp = xp_of(x)
         credit = xp.ascontiguousarray(d_v).reshape(len(d_v), *self.positions, len(self.bias))
         images = xp.ascontiguousarray(x).reshape(len(x), *self.image)

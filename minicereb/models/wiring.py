@@ -122,7 +122,7 @@ class Wiring:
         return sum(kept.values())
 
     def project(self, part: slice, x_t: Array, out: Array) -> Array:
-        """Return the drive of the cells in `part`, at rest included; see :func:`minicereb.calculus.projection.project`."""
+        """Return the drive of the cells in `part`, with the drive at rest; see :func:`minicereb.calculus.projection.project`."""
         drive = project(*self._synapses(part), x_t, out, self.width)
         if self.rest is not None:
             drive += self.rest[part, None]

@@ -159,7 +159,7 @@ def attacks_on(attacks: tuple[str, ...], fires: bool) -> tuple[str, ...]:
 
 
 def attacks_named(names: Iterable[str]) -> tuple[str, ...]:
-    """Expand names of attacks and sets into distinct names of attacks; raise :class:`InputError` for an unknown or no name."""
+    """Expand names of attacks and sets into distinct attacks; raise :class:`InputError` if one is unknown or none is given."""
     names, known = list(names) or [""], (*SETS, *attack_names(), COMPLETE)
     for name in names:
         require(name in known, "attacks", name, ", ".join(known))

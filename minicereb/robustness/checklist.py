@@ -84,7 +84,7 @@ class CheckContext:
 
     @property
     def follows_gradients(self) -> bool:
-        """Whether some attack of the evaluation is a white-box attack: it follows a gradient, or flips the pixels that matter."""
+        """Whether the evaluation has a white-box attack, which follows a gradient or flips pixels across a threshold."""
         return any(attack_named(name).white_box for name in self.plan.attacks)
 
     def _tried(self, name: str) -> np.ndarray:

@@ -334,7 +334,7 @@ SIZES = shape(**dict.fromkeys(SHARES, float), counts=list[Count])
 @config_kind
 @dataclass(frozen=True)
 class GradientSizes(UnderAttack):
-    """The sizes of the objective's gradient at the clean and the attacked images; very small ones may mean masking."""
+    """Sizes of the objective's gradient at the clean and attacked images; very small ones may indicate masked gradients."""
 
     record_shape = shape(images=Count, robust_accuracy=Share, classes=Count, edges=list[float], before=SIZES, after=SIZES)
 

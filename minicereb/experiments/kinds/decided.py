@@ -98,7 +98,7 @@ def _published(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def _drawn(laboratory: Laboratory, radius: float) -> tuple[OnnxModel, Property]:
-    """Return a random perceptron and a property: within a radius of the first image, another class can win."""
+    """Return a random perceptron and the property that another class can win within a radius of the first image."""
     data = laboratory.dataset
     network = initial_mlp(data.inputs, (8, 8), data.classes, seed=0)
     x = to_unit(to_device(data.x_test[:1]))
