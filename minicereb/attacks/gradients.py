@@ -264,9 +264,9 @@ def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
 def fitting_estimator(network: NoisyNetwork) -> str:
     """Return the name of an estimator that has little variance for the gradient of the mean over noise.
 
-    The estimator is backprop if all activations are smooth, and otherwise one that changes one neuron at a time (flip
-    or resample). In a recurrent network, such an estimator can change only a few of the units. There, threshold neurons
-    get surrogate, which is biased, and other neurons get antithetic.
+    The estimator is ``"backprop"`` if all activations are smooth, and otherwise one that changes one neuron at a time
+    (``"flip"`` or ``"resample"``). In a recurrent network, such an estimator can change only a few of the units. So
+    threshold neurons there get ``"surrogate"``, which is biased, and other neurons get ``"antithetic"``.
     """
     activations = [layer.activation for layer in network.layers if layer.activation is not None]
     if all(activation.smooth for activation in activations):

@@ -11,7 +11,7 @@ from minicereb.randomness import signed_uniform
 def dropout_mask(like: Array, shape: tuple[int, ...], rate: float, seed: int, *numbers: int) -> Array:
     """Draw the mask that multiplies a layer's response, ``h = x m`` with ``m = [u ≥ p] / (1 - p)`` ``[M-DROPOUT]``.
 
-    The derivative with respect to x is the same product.
+    On the way back, the derivative is multiplied by the same mask.
 
     Parameters
     ----------

@@ -116,7 +116,7 @@ class Sobol(Independent):
         require(power, "replications", replications, "a power of two from 4 to 1048576 for Sobol noise")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
-        """Return a single part, because longer sequences are better."""
+        """Return a single part, because a longer Sobol sequence is better than several short ones."""
         return [replications]
 
     def draw(self, like: Array, laws: Laws, widths: list[int], images: int, replications: int, at: Address) -> Noise:

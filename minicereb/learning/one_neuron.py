@@ -29,10 +29,10 @@ class OneByOne(Layerwise):
     """Estimators that change one hidden neuron at a time, with all other noise held fixed, and rerun the later layers.
 
     In a dense layer every neuron is changed. Flips of spiking neurons change each neuron in every time step. In a
-    convolution, and in all other layers with time steps, only `probes` units are changed, which are drawn anew for
-    every image and replication; their credit is divided by their probability of being drawn ``[M-PROBE]``. A unit of a
-    layer with time steps is a neuron at one step, and the later steps are run again. The last layer's credit is the
-    derivative of the loss or, with `redraw_last`, is estimated from loss values too.
+    convolution, and in all other layers with time steps, only `probes` units are changed. They are drawn anew for
+    every image and replication, and their credit is divided by their probability of being drawn ``[M-PROBE]``. A
+    unit of a layer with time steps is a neuron at one step, and the later steps are run again. The last layer's
+    credit is the derivative of the loss or, with `redraw_last`, is estimated from loss values too.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ class NamedAttack:
     ----------
     searches : tuple of dict
         Settings of :class:`minicereb.attacks.settings.Attack` for each search; every search runs on the images that earlier
-        searches did not break. ``steps`` is the method's default if missing; ``step_size`` may be a function of ε.
+        searches did not break. If ``steps`` is missing, the method's default applies; ``step_size`` may be a function of ε.
     alone : bool
         Whether the attack runs on every image, so that its own accuracy is known, instead of only on the survivors of earlier
         attacks.

@@ -55,7 +55,7 @@ class EvaluationTarget:
     substitutes : dict
         Other classifiers, by name, from which attacks are transferred.
     no_substitute : str
-        The reason why there are no such classifiers, if there are none.
+        The reason why there are no other classifiers, for the case that there are none.
     """
 
     model: Any

@@ -114,7 +114,7 @@ class Microzones:
     def respond(self, state: State, learning: bool = False) -> np.ndarray:
         """Return the granule layer's activity z, shape (cells,) ``[C1]``; the array is overwritten two calls later.
 
-        While `learning`, the mean that LTD subtracts follows the activity.
+        If `learning` is true, the mean that LTD subtracts is updated with the activity.
         """
         self._layers.reverse()
         layer, rates = self._layers[0], self.fibres.rates(state)
