@@ -26,8 +26,8 @@ BLOCK = 250  # images per batch, as in AutoAttack
 class Ensemble:
     """An evaluation of one model: its time in seconds, and the number of images misclassified before and after the attacks.
 
-    Fields that begin with ``peer`` belong to AutoAttack, or are None; ``only_ours`` and ``only_peer`` count the images that only
-    one of the two breaks.
+    The fields that begin with ``peer`` are those of AutoAttack; ``only_ours`` and ``only_peer`` count the images that only
+    one of the two breaks. All of them are None if AutoAttack was not run.
     """
 
     model: str

@@ -29,7 +29,7 @@ QUERIES = 100  # of Square; so few that the call mostly waits for the compiler
 
 @dataclass(frozen=True)
 class FirstCall:
-    """Seconds that a piece of work takes: in the first and second call of a new process, and in the first call of a later one.
+    """Seconds that some work takes in the first and second call in a new process, and in the first call in a later process.
 
     `loops` is the number of compiled loops that the work uses. In the later process their machine code is read from disk.
     """

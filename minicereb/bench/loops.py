@@ -159,7 +159,7 @@ def certificates(peers: bool) -> Iterator[Benchmark]:
 
 
 def eyelid(peers: bool) -> Iterator[Benchmark]:
-    """Yield a benchmark of a session of eyelid conditioning; there is nothing else to compare with."""
+    """Yield a benchmark of a session of eyelid conditioning; there is no other implementation to compare it with."""
     bins, cells = EYELID.trial // BIN, EYELID.cells
     rng = generator(0, "bench activity")
     activity, weights = rng.random((cells, bins), dtype=np.float32), rng.random(cells, dtype=np.float32)
@@ -180,7 +180,7 @@ def eyelid(peers: bool) -> Iterator[Benchmark]:
 
 
 def pole(peers: bool) -> Iterator[Benchmark]:
-    """Yield benchmarks of a trial of pole balancing, with and without learning; there is nothing else to compare with."""
+    """Yield benchmarks of a trial of pole balancing, with and without learning; there is no other implementation."""
     balancer, again = successful_trial(POLE)
     about = f"of {POLE.seconds:g} s, {POLE.cells:,} cells, k = {POLE.inputs_per_cell}"
     read = 4 * POLE.cells * (2 * POLE.inputs_per_cell + 4)  # a step reads J and W, and writes and reads the activity
@@ -230,7 +230,7 @@ def _cerebellum() -> CerebellarNetwork:
 
 
 def images_like_mnist(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images in which four pixels in five are 0, as in MNIST, and labels."""
+    """Return random images, in which four of five pixels are 0, as in MNIST, and random labels."""
     rng = generator(0, "bench images")
     x = rng.random((count, INPUTS), dtype=np.float32)
     x[x < 0.8] = 0

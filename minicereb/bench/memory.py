@@ -20,7 +20,7 @@ STATUS = Path("/proc/self/status")
 def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
     """Return ``function(*arguments)``, computed on the CPU in a new process with as many threads as this one uses.
 
-    It raises :class:`RunError` if the process is killed, which the system does when memory is short.
+    A :class:`RunError` is raised if the process is killed, as the system may do when memory is short.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         threads = min(execution().threads, available_cores())

@@ -59,7 +59,7 @@ def _glr_iteration(network: NoisyNetwork, activation: str, peers: bool) -> Bench
 
 
 def convolutional(activation: str) -> NoisyNetwork:
-    """Return the network of ``train glr --network cnn``, untrained."""
+    """Return the untrained network of ``train glr --network cnn``."""
     how: dict[str, Any] = {"kernel": KERNEL, "stride": STRIDE, "pool": 1, "pooling": "mean", "law": Gaussian()}
     scales = (0.3, 2.0, 0.5)
     return initial_noisy_convolutional(
@@ -68,7 +68,7 @@ def convolutional(activation: str) -> NoisyNetwork:
 
 
 def spiking() -> NoisyNetwork:
-    """Return the network of ``train glr --network spiking``, untrained."""
+    """Return the untrained network of ``train glr --network spiking``."""
     how: dict[str, Any] = {"spiking": True, "presentation": "whole", "steps": STEPS, "leak": 0.8, "law": Gaussian()}
     return initial_noisy_in_time(IMAGE, (HIDDEN,), CLASSES, 0, activation=Activation("threshold"), scales=(0.5, 1.0), **how)
 

@@ -1,6 +1,6 @@
 """Passes of the likelihood-ratio method in PyTorch, as its users would write them; for comparison only, never used by the engine.
 
-Nothing is differentiated automatically; all images, replications and changed units of a pass are one tensor.
+Nothing is differentiated automatically; all images, replications and changed units of a pass are in one tensor.
 """
 
 from __future__ import annotations
@@ -70,16 +70,16 @@ class _Layers:
         self.scales = [float(layer.scale[0]) for layer in network.layers]
 
     def rows(self, images: Any) -> Any:
-        """Responses in the form of images, viewed as rows (images, units)."""
+        """Return responses in the form of images as rows, shape (images, units)."""
         return (images.permute(0, 2, 3, 1) if self.channels_last else images).reshape(len(images), -1)
 
     def drives(self, x: Any) -> tuple[Any, tuple[int, ...]]:
-        """Pre-activations of the convolution as rows, without noise, and the shape of its responses as images."""
+        """Return the convolution's pre-activations without noise, as rows, and the shape of its responses as images."""
         v = self.torch.nn.functional.conv2d(x, self.kernel, self.kernel_bias, self.stride)
         return self.rows(v), tuple(v.shape)
 
     def kernel_gradient(self, x: Any, credit: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
-        """Gradients of kernel and bias, given the credit of the convolution's units in rows."""
+        """Return the gradients of kernel and bias, given the credit of the convolution's units as rows."""
         count, channels, down, across = shape
         images = (
             credit.reshape(count, down, across, channels).permute(0, 3, 1, 2) if self.channels_last else credit.reshape(shape)
@@ -88,7 +88,7 @@ class _Layers:
 
 
 def _loss(outputs: Any, labels: Any) -> Any:
-    """Cross-entropy of outputs (images, ..., classes), shape (images, ...)."""
+    """Return the cross-entropy, shape (images, ...), of outputs of shape (images, ..., classes)."""
     own = outputs.gather(-1, labels.reshape(-1, *(1,) * (outputs.dim() - 1)).expand(*outputs.shape[:-1], 1))
     return outputs.logsumexp(-1) - own[..., 0]
 
@@ -102,7 +102,7 @@ def _respond(v: Any, threshold: bool) -> Any:
 
 
 def _nodes(noise: Any) -> tuple[Any, Any]:
-    """New values for the noise, and their weights in the derivative, both of shape (..., 2 PAIRS)."""
+    """Return new values for the noise, and their weights in the derivative, both of shape (..., 2 PAIRS)."""
     import torch
 
     strata = torch.arange(PAIRS, device=noise.device)
@@ -112,7 +112,7 @@ def _nodes(noise: Any) -> tuple[Any, Any]:
 
 
 def _redrawn_outputs(drive: Any, noise: Any, scale: float, labels: Any) -> Any:
-    """Credit of the outputs, (images, classes), estimated by redrawing the noise of one output at a time."""
+    """Return the credit of the outputs, shape (images, classes), estimated by redrawing the noise of one output at a time."""
     import torch
 
     nodes, weights = _nodes(noise)
@@ -123,7 +123,7 @@ def _redrawn_outputs(drive: Any, noise: Any, scale: float, labels: Any) -> Any:
 
 
 def convolutional_changes(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, probes: int, threshold: bool) -> Work:
-    """Return functions for a pass that changes one unit at a time: threshold units are flipped, the noise of others is redrawn.
+    """Return functions for a pass that changes one unit at a time: it flips a threshold unit, or redraws another unit's noise.
 
     For each image, `probes` units of the convolution are drawn and changed; in the dense layer and the outputs all units are
     changed. The units to flip are drawn with probabilities proportional to the density of their noise at the threshold,
@@ -236,7 +236,7 @@ def convolutional_scores(
 
 
 def spiking_flips(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray) -> Work:
-    """Return a pass that flips each neuron's spike in each time step, one at a time; every time step shows the whole image.
+    """Return a function for a pass that flips each neuron's spike in each time step, given networks that see whole images.
 
     At each step, the effects of all earlier flips are computed together. The output layer learns from the
     derivative of the loss with respect to its noise.

@@ -53,7 +53,7 @@ def _parts(model: CerebellarNetwork) -> tuple[Any, ...]:
 def learning_steps(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, batch: int
 ) -> dict[str, Callable[[], object]]:
-    """Return learning steps in three forms: a CSR product, this product while the C library keeps freed memory, and a gather.
+    """Return three learning steps: with a CSR product, with the same while the C library keeps freed memory, and with a gather.
 
     PyTorch's step returns its temporary arrays of 8 MB to the operating system, which clears them before the next step.
     Once a larger block has been freed, the C library keeps the memory of such arrays instead. Our step has no such
@@ -108,7 +108,7 @@ def _keeping_freed_memory(step: Callable[[], object]) -> Callable[[], object]:
 
 
 def pgd_steps(model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], object]]:
-    """Return functions for squared error and input gradient: by hand with both products as sparse CSR, and by autograd."""
+    """Return functions for the input gradient of the squared error: one by hand with sparse products, two by autograd."""
     torch = import_torch()
     csr, inputs, weights, readout, mean = _parts(model)
     x, y = tensor_of(images), _one_hot(labels)
@@ -197,7 +197,7 @@ def apgd_runs(
 def classifier(model: CerebellarNetwork | Sequential, shape: tuple[int, int]) -> Callable[[Any], Any]:
     """Return a perceptron or a cerebellum as a PyTorch classifier of images (images, 1, height, width).
 
-    A cerebellum's projection is a dense or a sparse CSR product.
+    A cerebellum's projection is computed as a dense or a sparse CSR product.
     """
     if isinstance(model, Sequential):
         layers = [(tensor_of(each.weight), tensor_of(each.bias)) if isinstance(each, Dense) else None for each in model.layers]
@@ -275,8 +275,8 @@ def autoattack(
 def convolutional_network(model: Sequential) -> tuple[Any, list[tuple[np.ndarray, Any]]]:
     """Copy all layers of a convolutional network except the first, ``Images``, into a PyTorch network with channels first.
 
-    Return this network, in training mode, and pairs. Each pair is a learned array of the model and the PyTorch parameter
-    that was initialised from this array.
+    Return the PyTorch network, in training mode, and a list of pairs: a learned array of `model`, and the PyTorch parameter
+    that was initialised from it.
     """
     torch = import_torch()
     nn: Any = torch.nn

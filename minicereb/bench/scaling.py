@@ -1,4 +1,4 @@
-"""Measurements of time and memory as cells, images, replications and worker processes grow in number."""
+"""Measurements of time and memory as functions of the number of cells, images, replications or worker processes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ATTACKED = Attack("pgd", "margin", 0.1, steps=5)
 class Growth:
     """A quantity that grows: its sizes, and the work whose time and memory are measured at each size.
 
-    `prepare` maps a size to the work. `expected` is the exponent with which time grows in an implementation without waste.
+    `prepare` maps a size to the work. `expected` is the exponent of the growth of time in an implementation without waste.
     """
 
     quantity: str
@@ -65,7 +65,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class SizeTiming:
-    """The time of the work at one size in seconds (median), and its peak memory in bytes.
+    """The median time of the work at one size, in seconds, and its peak memory in bytes.
 
     The peak is measured in a new process and does not include the memory that the process has after its imports. For
     workers the peak is the whole memory of all workers.
@@ -83,7 +83,7 @@ def cerebellum(cells: int) -> CerebellarNetwork:
 
 
 def learning_step(cells: int) -> Work:
-    """Return a function that makes a step of the delta rule; its memory includes the model and the optimiser's state."""
+    """Return a function that takes a step of the delta rule; its memory includes the model and the optimiser's state."""
     rule = DeltaRule(cerebellum(cells), RMSprop(0.5 / cells), loops.BATCH, 0.99)
     images, labels = loops.images_like_mnist(loops.BATCH)
     x, y = to_device(images), to_device(labels)
@@ -123,7 +123,7 @@ def study(workers: int) -> Work:
 
 
 def growths() -> dict[str, Growth]:
-    """Return the quantities that can grow, by name."""
+    """Return the quantities whose growth is measured, by name."""
     doubled = [2**power for power in range(available_cores().bit_length())]
     found = (
         Growth("cells", f"learning step, k = {loops.PER_CELL}, batch {loops.BATCH}", CELLS, learning_step),
@@ -135,7 +135,7 @@ def growths() -> dict[str, Growth]:
 
 
 def measure(quantity: str, size: int) -> SizeTiming:
-    """Prepare and do the work of one size in this process, which should be a new process."""
+    """Measure the work of one size in this process, which should be new."""
     before = process_memory("VmRSS")
     work = growths()[quantity].prepare(size)
     seconds = [_seconds(work)]
@@ -163,7 +163,7 @@ def run_scaling() -> Iterator[SizeTiming]:
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float | None:
-    """Return the least-squares slope of the logarithms: 1 if a value grows in proportion to the size.
+    """Return the exponent of growth, from a least-squares line through the logarithms: 1 if values are proportional to sizes.
 
     The result is None for a single size.
     """

@@ -12,7 +12,7 @@ from minicereb.backend import wait_for_device
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Work to be timed, and the work that it is compared with.
+    """Work to be timed, and the work with which it is compared.
 
     Parameters
     ----------
@@ -20,8 +20,8 @@ class Benchmark:
     ours : callable
         Function that does the work once.
     floor : callable
-        A lower bound for any implementation (the work of moving the bytes or of computing the products), or another
-        measure of the machine's speed.
+        Function that does the least work of any implementation (moving the bytes or computing the products), or other work
+        that shows the machine's speed.
     floor_name : str
     peers : dict
         Other implementations of the same work, by name.

@@ -1,4 +1,4 @@
-"""Benchmarks of the paper's VGG-11: the forward and backward pass of a batch as in training, and each of the convolutions."""
+"""Benchmarks of the paper's VGG-11: a batch's forward and backward pass, as in training, and each convolution alone."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def network_of(size: VggSize) -> tuple[Sequential, np.ndarray, np.ndarray]:
 
 
 def _learning_step(peers: bool, size: VggSize) -> Benchmark:
-    """Compute the outputs and the gradients of all weights, but not of the pixels."""
+    """Return a benchmark of the outputs and the gradients with respect to all weights, but not to the pixels."""
     model, images, credit = network_of(size)
     products = 3 * sum(_multiply_adds(model, size)) - _multiply_adds(model, size)[0]
     return Benchmark(
@@ -87,7 +87,7 @@ def ours_of(model: Sequential, images: np.ndarray, credit: np.ndarray) -> Callab
 
 
 def _convolutions(size: VggSize) -> Iterator[Benchmark]:
-    """Yield benchmarks of the convolutions of different shapes: the forward pass, and the backward pass to input and weights."""
+    """Yield a benchmark for each shape of convolution: forward pass, and backward pass to its input and its weights."""
     model, _, _ = network_of(size)
     rng, side, seen = generator(0, "bench convolutions"), size.side, set[tuple[int, tuple[int, ...]]]()
     for layer in model.layers:
@@ -140,9 +140,9 @@ def _multiply_adds(model: Sequential, size: VggSize) -> list[int]:
 
 
 def peak_of(name: str | None, size: VggSize) -> int | None:
-    """Return the peak memory in bytes, without the model, of two steps of a peer (None: of our work) in a separate process.
+    """Return the peak memory, in bytes beyond the model's, of two steps of a peer (or of our work, if `name` is None).
 
-    The result is None if the system does not report the peak.
+    The steps run in a separate process. The result is None if the system does not report the peak.
     """
     if execution().device != "cpu" or process_memory("VmHWM") is None:
         return None

@@ -37,7 +37,7 @@ def load() -> Dataset:
     Returns
     -------
     Dataset
-        uint8 rows (50000, 3072) and (10000, 3072), each pixel's red, green and blue together; labels int64.
+        uint8 rows (50000, 3072) and (10000, 3072), with the red, green and blue of each pixel side by side; labels int64.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def load_folder(path: str | os.PathLike) -> Dataset:
     Returns
     -------
     Dataset
-        As :func:`load`, named by its path.
+        As returned by :func:`load`; its name is the path of the folder.
 
     Raises
     ------
@@ -103,7 +103,8 @@ def archived(archive: bytes, name: str, images: int) -> Iterator[tuple[str, byte
     Raises
     ------
     DataError
-        If it cannot be read, lacks a file, or holds anything else: another name, a link, a file of another size.
+        If the archive cannot be read, lacks a file, or holds anything unexpected: another name, a link, or a file of
+        another size.
     """
     sizes = {f"{FOLDER}/{file}": images * RECORD for file in FILES}
     notes, seen = {f"{FOLDER}/{note}" for note in NOTES}, set()

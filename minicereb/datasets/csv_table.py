@@ -1,4 +1,4 @@
-"""A user's own images in CSV files: one line for each, with its label and its pixels, like Kaggle's MNIST."""
+"""A user's own images in CSV files with one line per image, its label and its pixels, like Kaggle's MNIST."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SMALLEST_SIDE = 4  # smallest side of a row that counts as an image; shorter row
 
 
 class CsvRows(NamedTuple):
-    """A file's pixels in parts, as uint8 if all are whole numbers up to 255 and otherwise as float32, and its labels, if any."""
+    """A file's pixels in parts (uint8 if a part has only whole numbers up to 255, else float32), and its labels, if any."""
 
     pixels: list[np.ndarray]
     labels: np.ndarray | None
@@ -49,8 +49,8 @@ def load(path: str | os.PathLike) -> Dataset:
     Returns
     -------
     Dataset
-        If any pixel is greater than 1, pixels are levels from 0 to 255, otherwise numbers in [0, 1]. A square number of pixels
-        (of at least 16) is a square image.
+        Pixels are levels from 0 to 255 if any of them is greater than 1, otherwise numbers in [0, 1]. Rows whose length is
+        a square number, at least 16, become square images.
 
     Raises
     ------

@@ -79,5 +79,5 @@ class Dataset:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Return a hash of everything in the data that a result can depend on."""
+        """Hash of everything in the data that a result can depend on."""
         return sha256_arrays(self.x_train, self.y_train, self.x_test, self.y_test, np.array(self.image_shape))

@@ -34,7 +34,7 @@ def load() -> Dataset:
 
 
 def mnist14() -> Dataset:
-    """Load MNIST's 70,000 images at 14x14 pixels, with a new split of 6:4.
+    """Load MNIST's 70,000 images at 14x14 pixels, newly split 6:4 into training and test images.
 
     The training and test images, in the order of the files, are combined and reduced by
     :func:`~minicereb.datasets.transforms.pool_2x2`. A fixed permutation, independent of settings and seeds, puts 42,000

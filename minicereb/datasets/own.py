@@ -87,7 +87,7 @@ def say(text: str) -> None:
 
 
 def channels_first(name: str, shape: tuple[int, ...], layout: str | None = None) -> bool:
-    """Whether images of this shape hold their channels before height and width, as in PyTorch.
+    """Return whether images of this shape hold their channels before height and width, as in PyTorch.
 
     Parameters
     ----------

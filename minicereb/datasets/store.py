@@ -226,7 +226,7 @@ def decompressed(file: IO[bytes], limit: int) -> bytes:
 
 
 def sha256(content: bytes) -> str:
-    """SHA-256 of `content`, in hexadecimal."""
+    """Return the SHA-256 of `content`, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -339,7 +339,7 @@ def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _plausible(size: int, stored: IO[bytes], known: dict[str, DataFile]) -> bool:
-    """Whether a file may be a known one: it has a known length, or is gzip and not much longer. This function closes the file."""
+    """Close a file, and return whether it may be a known one: it has a known length, or is gzip and not much longer."""
     lengths = [file.bytes for file in known.values()]
     with stored:
         return size in lengths or (size <= max(lengths) * 1.02 + (1 << 16) and stored.read(2) == b"\x1f\x8b")

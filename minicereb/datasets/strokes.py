@@ -248,7 +248,7 @@ def _write(style: Style, hand: Hand, size: int) -> np.ndarray:
 
 
 def _place(style: Style, hand: Hand) -> np.ndarray:
-    """Control points on the image, float32 (images, points, 2)."""
+    """Return the control points on the image, float32 (images, points, 2)."""
     points = np.array(style.points, dtype=np.float32) + hand.jitter[:, : len(style.points)]
     points -= (points.min(axis=1, keepdims=True) + points.max(axis=1, keepdims=True)) / 2
     x = points[..., 0] * hand.scale[:, :1] * np.float32(WIDTH)
@@ -261,7 +261,7 @@ def _place(style: Style, hand: Hand) -> np.ndarray:
 
 @functools.cache
 def _pen_path(style: Style) -> np.ndarray:
-    """Weights of the control points at both ends of every straight piece, float32 (2, pieces, points)."""
+    """Return the weights of the control points at both ends of every straight piece, float32 (2, pieces, points)."""
     strokes = style.strokes.split()
     per_span = PIECES // sum(len(stroke) - 1 for stroke in strokes)
     paths = [_spline([int(point) for point in stroke], len(style.points), per_span) for stroke in strokes]
@@ -269,7 +269,7 @@ def _pen_path(style: Style) -> np.ndarray:
 
 
 def _spline(visits: list[int], points: int, per_span: int) -> np.ndarray:
-    """Weights of the control points along one stroke, float32 (positions, points): a uniform Catmull-Rom spline."""
+    """Return the weights of the control points along one stroke, a uniform Catmull-Rom spline: float32 (positions, points)."""
     knots = np.eye(points, dtype=np.float32)[visits]
     closed = visits[0] == visits[-1]
     before = knots[-2] if closed else 2 * knots[0] - knots[1]
@@ -284,7 +284,7 @@ def _spline(visits: list[int], points: int, per_span: int) -> np.ndarray:
 
 
 def _distance_to_pieces(starts: np.ndarray, ends: np.ndarray, size: int) -> np.ndarray:
-    """Distance from every pixel's centre to the nearest piece, float32 (images, size, size).
+    """Return the distance from every pixel's centre to the nearest piece, float32 (images, size, size).
 
     `starts` and `ends` are (pieces, images, 2). The distance from a piece has two parts: one across the piece, and one
     along it, beyond its ends.

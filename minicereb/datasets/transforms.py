@@ -78,14 +78,15 @@ def crop_and_flip(rows: Array, image_shape: tuple[int, ...], seed: int, epoch: i
     image_shape : tuple of int
         (height, width) or (height, width, channels).
     seed, epoch : int
-        Address of the draws.
+        Seed of the draws, and epoch, whose draws differ from those of other epochs.
     ids : array of int64, shape (images,)
         Each image's index in its data set, on the device of `rows`: the draws for an image do not depend on the others.
 
     Returns
     -------
     array, shape and type of `rows`
-        Each image is shifted down and across by -4 to 4 pixels, each equally likely, then mirrored with probability 1/2.
+        Each image is shifted down and across by -4 to 4 pixels (every shift is equally likely), then mirrored with
+        probability 1/2.
 
     Raises
     ------

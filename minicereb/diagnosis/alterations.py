@@ -1,8 +1,8 @@
 """Ways to turn a right answer into a wrong one, by changing the answer itself, an argument, or an intermediate result.
 
-A change is applied to the right answer, to detect a superfluous operation, or to the student's answer, to detect a missing one:
-an answer that clipping makes right lacks the clipping. A change that is undefined for some array may raise an exception
-or give NaN.
+A change is applied to the right answer, to detect a superfluous operation, or to the student's answer, to detect a missing
+one: if clipping makes an answer right, the clipping was missing. A change that is undefined for some array may raise an
+exception or give NaN.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _centred(a: np.ndarray, axis: int | None = None) -> np.ndarray:
 
 
 def _spread(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A sum or mean over an axis, repeated along that axis."""
+    """Return a function that takes a sum or mean over an axis and repeats it along that axis."""
     return lambda a, axis: np.broadcast_to(function(a, axis=axis, keepdims=True), a.shape).copy()
 
 
@@ -258,7 +258,7 @@ def step_changes(name: str, value: np.ndarray, others: dict[str, Any]) -> Iterat
 
 
 def _some_of(size: str) -> Iterator[Mistake]:
-    """Select some of the rows of every argument whose first axis has the named length."""
+    """Yield changes that use only some of the rows of every argument whose first axis has the named length."""
 
     def cut(part: slice, case: Case) -> dict[str, Any]:
         arrays = {name: value for name, value in case.arguments.items() if np.ndim(value)}

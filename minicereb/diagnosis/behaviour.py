@@ -56,7 +56,7 @@ def _growth(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _combination(attempt: Attempt) -> Iterator[Hint]:
-    """Detect an answer that is the same linear combination of the right one, a constant and arguments in all cases."""
+    """Yield a hint if one linear combination of the right answer, a constant and arguments is the answer in all cases."""
     columns = {"the right answer": np.concatenate([truth.ravel() for truth in attempt.truths])}
     columns["1"] = np.ones_like(columns["the right answer"])
     columns |= {name: np.concatenate([array.ravel() for array in arrays]) for name, arrays in _spread(attempt)}
@@ -71,7 +71,7 @@ def _combination(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _spread(attempt: Attempt) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """The arguments that can be broadcast to the shape of the right answer in every case."""
+    """Yield the arguments that can be broadcast to the shape of the right answer in every case."""
     for name in attempt.cases[0].floats():
         pairs = zip(attempt.cases, attempt.truths, strict=True)
         try:
@@ -81,7 +81,7 @@ def _spread(attempt: Attempt) -> Iterator[tuple[str, list[np.ndarray]]]:
 
 
 def _where(attempt: Attempt) -> Iterator[Hint]:
-    """Describe where the answer is right: by a condition on an argument or the right answer, or by the share of right numbers."""
+    """Describe where the answer is right, by a condition on an argument or the right answer, or how much of it is right."""
     right = [
         np.abs(answer - truth) <= attempt.task.tolerance * max(1e-300, float(np.abs(truth).max(initial=0.0)))
         for answer, truth in zip(attempt.answers, attempt.truths, strict=True)

@@ -40,7 +40,7 @@ Function = Callable[..., Any] | Elsewhere
 
 
 def try_on(function: Function, case: Case, parts: int = 0) -> CallResult:
-    """Call a function on copies of a case's arguments; it should return a tuple of `parts` arrays, or one array for 0 parts."""
+    """Call a function on copies of a case's arguments; it should return a tuple of `parts` arrays, or, for 0, one array."""
     if isinstance(function, Elsewhere):
         return function.try_on(case, parts)
     given = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in case.arguments.items()}

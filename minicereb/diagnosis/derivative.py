@@ -37,8 +37,8 @@ def check_derivative(
         ``derivative(d_output, *arguments)``, with `d_output` of the shape of the output; if `forward` returns one number, it
         is called as ``derivative(*arguments)``.
     *arguments : array or number
-        The point at which to check. Two more points are tried: the same floats slightly changed, and the floats in another order
-        unless `forward` rejects that.
+        The point at which to check. Two more points are tried, with the floats slightly changed and, if `forward` accepts
+        that, in another order.
     by : int
         Index of the argument to differentiate with respect to: an array of at most 2000 floats.
     seed : int
@@ -47,8 +47,9 @@ def check_derivative(
     Returns
     -------
     Diagnosis
-        The hint ``kink`` says that `forward` is not smooth there, and where. The hint ``undecided`` says that the finite
-        differences are too inaccurate to decide. If a factor is the length of an axis, the hint names the axis.
+        The hint ``kink`` says that `forward` is not smooth at one of the points, and at which entry of the argument. The
+        hint ``undecided`` says that the finite differences are too inaccurate to decide. If a wrong factor is the length of
+        an axis, the hint names the axis.
 
     Raises
     ------
@@ -88,11 +89,11 @@ class _Function(NamedTuple):
         return (1.0, list(called)) if self.scalar else (called[0], list(called[1:]))
 
     def derivative(self, *called: Any) -> np.ndarray:
-        """The derivative by finite differences, one entry of the argument at a time."""
+        """Return the derivative by finite differences, one entry of the argument at a time."""
         return self.differences(*called)[0]
 
     def differences(self, *called: Any) -> np.ndarray:
-        """The derivative and the possible error of each entry, as the two parts of one array."""
+        """Return the derivative and the possible error of each of its entries, as the two parts of one array."""
         credit, place = self.split(called)
         at = place[self.by]
         middle = np.asarray(self.forward(*place), dtype=np.float64)
@@ -112,7 +113,7 @@ class _Function(NamedTuple):
         return found
 
     def output(self, place: list[Any]) -> np.ndarray:
-        """The output as an array; raises ValueError unless it has the shape of the argument."""
+        """Return the output as an array; raise ValueError unless it has the shape of the argument."""
         array = np.asarray(self.forward(*place), dtype=np.float64)
         if array.shape != place[self.by].shape:
             raise ValueError("the output does not have the shape of the argument")
@@ -176,7 +177,7 @@ def _sizes(arrays: dict[str, Any]) -> dict[str, int]:
 
 
 def _rough(function: _Function, case: Case) -> Hint | None:
-    """Return the hint that finite differences are too inaccurate here to check the derivative."""
+    """Return a hint if finite differences are too inaccurate here to check the derivative, otherwise None."""
     slope, rounding = function.differences(*case.arguments.values())
     scale = float(np.abs(slope).max(initial=0.0)) or 1.0
     if not slope.size or float(rounding.max()) <= TOLERANCE * scale:
@@ -188,7 +189,7 @@ def _rough(function: _Function, case: Case) -> Hint | None:
 
 
 def _kink(function: _Function, case: Case, seed: int) -> Hint | None:
-    """Return the hint that the function is not smooth here; the hint names the place."""
+    """Return a hint that names the place if the function is not smooth here, otherwise None."""
     credit, place = function.split(tuple(case.arguments.values()))
     at, name = place[function.by], function.names[function.by]
 
@@ -205,7 +206,7 @@ def _kink(function: _Function, case: Case, seed: int) -> Hint | None:
 
 
 def _mistakes(function: _Function) -> list[Mistake]:
-    """Common mistakes in derivatives: wrong masks, and confusion of input and output."""
+    """Return common mistakes in derivatives: wrong masks, and confusion of input and output."""
 
     def active(number: int, *called: Any) -> np.ndarray:
         place = list(called)

@@ -25,7 +25,8 @@ SINGLE = 1e-4  # relative tolerance for answers that are right to float32 precis
 class Hypothesis:
     """The answers of a function with a known mistake, computed when needed.
 
-    Name and sentence are empty for the right function. `answer` maps the index of a case to the answer there, or to None.
+    `code` and `text` are empty for the right function. `answer` maps the index of a case to the answer in that case, or to
+    None.
     """
 
     def __init__(self, code: str, text: str, answer: Callable[[int], np.ndarray | None]):
@@ -45,9 +46,9 @@ def diagnose(
 ) -> Diagnosis:
     """Decide whether a student's function is right, and if not, why. The function receives copies of the arguments, by position.
 
-    The ordinary `cases`, in float64, have different sizes and numbers: one hint must explain all of them. Each `special` case has
-    a note: the hint for an answer that is wrong only there. The axes of `square` cases are equally long, so that an array
-    transposed by mistake still gives numbers.
+    The ordinary `cases`, in float64, have different sizes and numbers: one hint must explain all of them. Each `special`
+    case has a note: the hint for an answer that is wrong only there. In `square` cases all axes are equally long, so that
+    an array transposed by mistake causes no exception.
     """
     trials = [try_on(function, case, task.parts) for case in cases]
     for trial in trials:
@@ -72,7 +73,7 @@ def _attempt(function: Any, task: Task, cases: Sequence[Case], trials: Sequence[
 
 
 def _whole(attempt: Attempt, trials: Sequence[CallResult]) -> list[Hint]:
-    """Whether the function returns whole numbers where fractions are expected."""
+    """Return a hint if the function returns whole numbers where fractions are expected."""
     whole = all(trial.dtype is not None and trial.dtype.kind in "iub" for trial in trials)
     if not whole or all(np.array_equal(truth, np.round(truth)) for truth in attempt.truths):
         return []
@@ -201,7 +202,7 @@ def _explanations(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _on(function: Callable[..., Any], cases: Sequence[Case], changed: Callable[[Case], Any] | None = None) -> Any:
-    """Return the answer of a function on a case, given by its index; `changed` may replace arguments."""
+    """Return a function that maps a case's index to the answer of `function` on that case; `changed` may replace arguments."""
 
     def answer(number: int) -> np.ndarray | None:
         with np.errstate(all="ignore"):
@@ -215,13 +216,13 @@ def _on(function: Callable[..., Any], cases: Sequence[Case], changed: Callable[[
 
 
 def _altered(world: Hypothesis, function: Callable[..., Any], cases: Sequence[Case]) -> Iterator[Hypothesis]:
-    """Hypotheses in which the function of the hypothesis `world` is called with altered arguments."""
+    """Yield hypotheses in which `function`, which the hypothesis `world` describes, is called with altered arguments."""
     for change in argument_changes(cases[0]):
         yield Hypothesis(*world.and_also(change), _on(function, cases, change.function))
 
 
 def _stepped(task: Task, cases: Sequence[Case]) -> Iterator[Hypothesis]:
-    """Hypotheses in which one intermediate result is altered."""
+    """Yield hypotheses in which one intermediate result is altered."""
     if task.steps is None:
         return
     known: dict[str, Any] = dict(cases[0].arguments)
@@ -240,7 +241,7 @@ def _stepped(task: Task, cases: Sequence[Case]) -> Iterator[Hypothesis]:
 
 
 def _with_step(steps: Callable[..., Any], name: str, change: Mistake, names: list[str], *arguments: Any) -> Any:
-    """The answer with one intermediate result altered."""
+    """Return the answer after altering one intermediate result."""
     known = dict(zip(names, arguments, strict=True))
 
     def alter(step: str, value: Any) -> Any:
@@ -253,7 +254,7 @@ def _with_step(steps: Callable[..., Any], name: str, change: Mistake, names: lis
 
 
 def _then(world: Hypothesis, changes: Iterable[Mistake], cases: Sequence[Case]) -> Iterator[Hypothesis]:
-    """Hypotheses in which the answers of the hypothesis `world` are changed."""
+    """Yield hypotheses in which the answers of the hypothesis `world` are changed."""
 
     def answer(number: int, change: Mistake) -> np.ndarray | None:
         before = world.answer(number)
@@ -283,7 +284,7 @@ def _factor(world: Hypothesis, attempt: Attempt) -> Iterator[Hint]:
 
 
 def _masked(attempt: Attempt) -> Iterator[Hint]:
-    """Detect an answer that is wrong only where it should be 0, or only where it is 0."""
+    """Yield a hint if all wrong entries of the answer should be 0, or if all wrong entries are 0."""
     pairs = list(zip(attempt.answers, attempt.truths, strict=True))
     if not attempt.same_shapes or any(not a.any() or not t.any() for a, t in pairs):
         return

@@ -18,7 +18,7 @@ CONSTANTS |= {1 / number: f"1/{name} " for number, name in NAMED.items()}
 
 
 def factor_of(found: Iterable[np.ndarray], wanted: Iterable[np.ndarray | None], tolerance: float) -> list[float] | None:
-    """Return the factors by which the arrays of `found` are multiples of those of `wanted`; None if one is not a multiple."""
+    """Return the factor between each array in `found` and its counterpart in `wanted`; None if a pair has no common factor."""
     factors = []
     for one, other in zip(found, wanted, strict=True):
         if other is None:
@@ -80,7 +80,7 @@ def _constant(factor: float, same: Callable[[float], bool], cases: Sequence[Case
 
 
 def _quantities(cases: Sequence[Case]) -> Iterator[tuple[str, str, list[float]]]:
-    """Every quantity that may be a factor: its name, its meaning, and its value in each case."""
+    """Yield every quantity that may be a factor: its name, its meaning, and its value in each case."""
     singles: list[tuple[str, str, str, list[float]]] = []
     for name in cases[0].sizes:
         much, little = f"a sum over {name} where a mean belongs", f"a mean over {name} where a sum belongs, or a second division"

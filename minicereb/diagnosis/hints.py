@@ -63,14 +63,14 @@ class Mistake(NamedTuple):
 
 
 class Task(NamedTuple):
-    """The task of a function: the right function (`truth`) and known wrong ones.
+    """The task of writing a function, with the right function (`truth`) and known mistakes.
 
     Attributes
     ----------
     parts : int
         Number of arrays that the function returns as a tuple; 0 for one array.
     tolerance : float
-        Relative tolerance, above the error of `truth` itself.
+        Relative tolerance, which must be larger than the error of `truth` itself.
     steps : callable or None
         The right function again, step by step. The first parameter is a function ``at(name, value)``, which is called for every
         intermediate result; the computation continues with the value that it returns.
@@ -98,7 +98,7 @@ class Attempt(NamedTuple):
     truths: list[np.ndarray]
 
     def agrees(self, wanted: Iterable[Any], found: Iterable[Any] | None = None, tolerance: float | None = None) -> bool:
-        """Whether the answers, or `found` if it is given, agree with `wanted` on every case; False if one of them is None."""
+        """Return whether the answers (or `found`, if given) agree with `wanted` on every case; False if one of them is None."""
         pairs = zip(self.answers if found is None else found, wanted, strict=True)
         return all(a is not None and b is not None and fits(a, b, tolerance or self.task.tolerance) for a, b in pairs)
 
@@ -109,7 +109,7 @@ class Attempt(NamedTuple):
 
 
 def fits(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> bool:
-    """Whether two arrays have the same shape and agree within a tolerance, relative to the largest number in `wanted`."""
+    """Return whether two arrays have one shape and agree within a tolerance, relative to the largest number in `wanted`."""
     if found.shape != wanted.shape or not (np.isfinite(found).all() and np.isfinite(wanted).all()):
         return False
     scale = float(np.abs(wanted).max(initial=0.0))

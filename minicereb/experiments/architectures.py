@@ -1,6 +1,6 @@
-"""The kinds of models, as settings that build a model and its learning rule; and the arrays of models by name.
+"""Settings for each kind of model, which build the model and its learning rule, and the named arrays of a model.
 
-Each kind has a `family`, with which the names of its run folders begin, and a `description` for tables.
+Each kind has a `family`, the prefix of the names of its run folders, and a `description` for tables.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ IN_TIME = ("recurrent", "spiking")
 
 
 def require_with(name: str, value: float | None, used: bool, option: str) -> None:
-    """Raise :class:`InputError` unless a setting has a value exactly when the `option` that uses it is on."""
+    """Raise :class:`InputError` if a setting has a value without the `option` that uses it, or no value with that option."""
     require(
         (value is not None) == used, name, value, f"a value with {option}" if used else f"no value: it is used only with {option}"
     )
@@ -147,7 +147,7 @@ class CerebellumModel:
 
     @property
     def description(self) -> str:
-        """A few words."""
+        """A short description."""
         wiring = self.wiring if self.inputs_per_cell is None else f"{self.wiring} k={self.inputs_per_cell}"
         loss = "" if self.loss == "mse" else f", {self.loss}"
         wiring += "" if self.field is None else f" of {self.field}x{self.field}"
@@ -157,7 +157,7 @@ class CerebellumModel:
         return f"{wiring}, {self.cells:,} cells, {'LTD' if self.ltd else 'no LTD'}{fires}{loss}{expects}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> CerebellarNetwork | VisualCerebellum:
-        """Return the untrained model, after the convolutions of `encoder` if there is one; equal settings give equal bits."""
+        """Return the untrained model, preceded by the convolutions of any `encoder`; equal settings give identical models."""
         convolutions, shape = None, dataset.image_shape
         if encoder is not None:
             convolutions, features = encoder_of(encoder)
@@ -168,7 +168,7 @@ class CerebellumModel:
         return cerebellum if convolutions is None else with_encoder(convolutions, cerebellum)
 
     def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int, images: int) -> Learner:
-        """Return the learning rule of `model`; with an encoder it learns from features."""
+        """Return the learning rule of `model`; if the model has an encoder, the rule learns from its features."""
         moves = self.ltd and self.rule != LEAST_SQUARES  # the closed form computes the mean together with the readout
         decay = self.ltd_decay if moves else None
         cerebellum, error = getattr(model, "cerebellum", model), DESCENDED[self.loss]
@@ -179,7 +179,7 @@ class CerebellumModel:
 
 
 def penalties_of(model: PerceptronModel | NoisyModel) -> str:
-    """Return a description of the weight penalties that begins with a comma; empty if there are none."""
+    """Return a description of the weight penalties, beginning with a comma, or an empty string if there are none."""
     return "".join(f", {name} {value:g}" for name, value in (("l2", model.l2), ("l1", model.l1)) if value)
 
 
@@ -209,13 +209,13 @@ class PerceptronModel:
 
     @property
     def description(self) -> str:
-        """A few words."""
+        """A short description."""
         loss = "" if self.loss == "cross-entropy" else f", {self.loss}"
         bounds = "" if self.interval_bounds is None else f", {self.pessimism:g} interval bounds {self.interval_bounds:g}"
         return f"perceptron {'-'.join(map(str, self.hidden))}{loss}{penalties_of(self)}{bounds}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> Sequential:
-        """Return the untrained model: equal settings give equal bits."""
+        """Return the untrained model; equal settings give identical models."""
         return initial_mlp(dataset.inputs, self.hidden, dataset.classes, seed)
 
     def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int, images: int) -> Learner:
@@ -230,7 +230,7 @@ class PerceptronModel:
 @config_kind
 @dataclass(frozen=True)
 class NoisyModel:
-    """Settings of a network with neuronal noise and of how it learns; see :mod:`minicereb.learning.glr`."""
+    """Settings of a network with neuronal noise and of its learning rule; see :mod:`minicereb.learning.glr`."""
 
     family: ClassVar[str] = "glr"
     hidden: tuple[int, ...] = setting(help="Neurons of each hidden layer.", at_least=1)
@@ -275,8 +275,8 @@ class NoisyModel:
     )
     probes: int = setting(
         PROBES,
-        "Number of units that flip and resample change, per image and noise sample, in a convolution, in a recurrent layer (a "
-        "unit is a neuron in one step) and, for resample, in a spiking layer.",
+        "Number of units changed by flip or resample, per image and noise sample, in a convolution, in a recurrent layer (where "
+        "a unit is one neuron in one time step) and, for resample, in a spiking layer.",
         at_least=1,
         added=True,
     )
@@ -295,7 +295,7 @@ class NoisyModel:
     )
     allocation: str = setting(
         "equal",
-        "Whether all images have the same number of noise samples, or more if their gradient has varied more.",
+        "Whether every image has the same number of noise samples, or a larger number if its gradient has varied more.",
         choices=ALLOCATIONS,
         added=True,
     )
@@ -345,7 +345,7 @@ class NoisyModel:
             check_scales(self.noise_scale, len(self.channels) + len(self.hidden) + 1)
 
     def _check_time(self) -> None:
-        """Check the settings of a recurrent or spiking layer, and the other settings that such a layer requires."""
+        """Check the settings of recurrent and spiking layers, and the other settings that such layers restrict."""
         if self.network not in IN_TIME:
             expected = "rows: other values need --network recurrent or spiking"
             require(self.presentation == "rows", "presentation", self.presentation, expected)
@@ -366,7 +366,7 @@ class NoisyModel:
 
     @property
     def description(self) -> str:
-        """A few words."""
+        """A short description."""
         noise = "no noise" if self.noise == "none" else f"{self.noise} {','.join(f'{scale:g}' for scale in self.noise_scale)}"
         layers = "-".join(map(str, self.hidden))
         if self.channels:
@@ -383,7 +383,7 @@ class NoisyModel:
         return f"{self.activation} {layers}, {noise}, {self.loss}, {self.estimator} K={self.replications}{turn}{how}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> NoisyNetwork:
-        """Return the untrained model: equal settings give equal bits."""
+        """Return the untrained model; equal settings give identical models."""
         how: dict[str, Any] = {
             "activation": Activation(self.activation, self.slope),
             "law": None if self.noise == "none" else law_named(self.noise, self.noise_degrees),
@@ -414,7 +414,7 @@ class NoisyModel:
 class ConvolutionalModel:
     """Settings of a convolutional network; see :func:`minicereb.models.convolutional.initial_convolutional`.
 
-    A stage is a tuple of the numbers of outputs of its convolutions.
+    A stage is a tuple with the number of output channels of each of its convolutions.
     """
 
     family: ClassVar[str] = "cnn"
@@ -435,12 +435,12 @@ class ConvolutionalModel:
 
     @property
     def description(self) -> str:
-        """A few words."""
+        """A short description."""
         stages = ", ".join("-".join(map(str, stage)) for stage in self.stages)
         return f"convolutional {stages}; {'-'.join(map(str, self.hidden))}{', batch norm' if self.batch_norm else ''}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> Sequential:
-        """Return the untrained model: equal settings give equal bits."""
+        """Return the untrained model; equal settings give identical models."""
         return initial_convolutional(
             dataset.image_shape,
             dataset.classes,
@@ -464,13 +464,13 @@ Model = CerebellumModel | PerceptronModel | ConvolutionalModel | NoisyModel
 
 
 def build_model(config: Train, dataset: Dataset) -> Any:
-    """Return the untrained model of a training run: equal settings give equal bits."""
+    """Return the untrained model of a training run; equal settings give identical models."""
     encoder = None if config.encoder is None else build_model(config.encoder, dataset)
     return config.model.build(dataset, config.seed, encoder)
 
 
 def build_learner(config: Train, dataset: Dataset) -> Learner:
-    """Return the learning rule of a training run with its untrained model; with an encoder it learns from features."""
+    """Return the learning rule of a training run, with the untrained model; an encoder's features replace the images."""
     total = total_steps(config, dataset)
     optimizer = make_optimizer(config.optimizer, config.learning_rate, None if config.schedule == "constant" else total)
     given = (build_model(config, dataset), optimizer, config.batch_size, config.seed, total, len(dataset.x_train))
@@ -485,7 +485,7 @@ def total_steps(config: Train, dataset: Dataset) -> int:
 
 
 def solve(model: CerebellarNetwork, split: Split, ltd: bool) -> CerebellarNetwork:
-    """Return `model` with the least-squares readout of the training images."""
+    """Return `model` with the readout that fits the training images by least squares."""
     data = split.dataset
     groups = [split.training[group] for group in blocks(len(split.training), 1024)]
     batches = ((to_unit(to_device(data.x_train[ids])), to_device(data.y_train[ids])) for ids in groups)
@@ -493,7 +493,7 @@ def solve(model: CerebellarNetwork, split: Split, ltd: bool) -> CerebellarNetwor
 
 
 def model_arrays(model: Any) -> dict[str, Array]:
-    """Return the arrays of a model that learning changes, by the names that they have in files."""
+    """Return the arrays of a model that change during learning, by their names in files."""
     if isinstance(model, CerebellarNetwork):
         return {"ltd_mean": model.ltd_mean, "readout": model.readout}
     if isinstance(model, NoisyNetwork):
@@ -505,7 +505,7 @@ def model_arrays(model: Any) -> dict[str, Array]:
 
 
 def exported_arrays(model: Any) -> dict[str, np.ndarray]:
-    """Return all arrays of a model, named as in docs/formats.md, for other programs to read.
+    """Return all arrays of a model for use by other programs, named as in docs/formats.md.
 
     A cerebellum's projection is a CSR matrix, cells × inputs, even if its wiring is full.
     """

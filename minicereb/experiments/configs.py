@@ -31,7 +31,7 @@ config_kind(Attack)
 
 
 class Cost(NamedTuple):
-    """Expected cost of a job on this machine; None if unknown."""
+    """Expected cost of a job on this machine; an unknown quantity is None."""
 
     seconds: float | None = None
     memory: int | None = None  # bytes in addition to the budget for blocks: data, model, optimizer, the copy of the best epoch
@@ -43,7 +43,7 @@ class Cost(NamedTuple):
 @config_kind
 @dataclass(frozen=True)
 class Data:
-    """The data: the hash of the content identifies them, and the name says where to find them."""
+    """A data set, identified by the hash of its content; its name says where to find it."""
 
     name: str = setting(help="Name of the data set, or a path for your own images.", identity=False)
     sha256: str = setting(help="SHA-256 of the content.")
@@ -146,7 +146,7 @@ def describe(train: Train) -> str:
 
 
 def describe_training(train: Train) -> str:
-    """Describe a trained model by everything that distinguishes it within a study: also how it was trained, and its seed."""
+    """Describe a trained model by everything that distinguishes it within a study, including its training and its seed."""
     remarks = {
         "with replacement": getattr(train.model, "replacement", False),
         "trained on all images": train.validation == 0,
@@ -184,7 +184,7 @@ IMAGES = Setting("Number of test images to use, starting with the first.", at_le
 
 
 class Measurement(NamedTuple):
-    """An accuracy that an experiment measured, for a report; `share` and `interval` are None if there were no images."""
+    """An accuracy measured by an experiment, for a report; `share` and `interval` are None if there were no images."""
 
     model: str
     measure: str
@@ -194,12 +194,12 @@ class Measurement(NamedTuple):
 
     @classmethod
     def of(cls, train: Train, measure: str, record: Record) -> Measurement:
-        """Return the ``robust_accuracy`` of a record."""
+        """Return the ``robust_accuracy`` of a record as a measurement."""
         return cls(describe_training(train), measure, record["robust_accuracy"], record["robust_interval"], record["images"])
 
 
 class Experiment:
-    """A frozen dataclass of settings, with a method that runs the experiment.
+    """Base class of experiments: a frozen dataclass of settings, with a method that runs the experiment.
 
     A kind of experiment is a subclass decorated with :func:`~minicereb.experiments.identity.config_kind`, in a separate
     module in ``minicereb/experiments/kinds``. A subclass must define :meth:`run`; everything else has a default.
@@ -231,18 +231,18 @@ class Experiment:
 
     @property
     def revision(self) -> int:
-        """A version number, raised when equal settings give different results; see :mod:`minicereb.experiments.identity`."""
+        """A number, raised when equal settings begin to give new results; see :mod:`minicereb.experiments.identity`."""
         return 0
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Run the experiment after its dependencies are complete; yield progress, return a record of JSON values."""
+        """Run the experiment once its dependencies are complete; yield progress messages and return a record of JSON values."""
         raise NotImplementedError
 
     def check_record(self, record: Record) -> None:
-        """Raise :class:`~minicereb.documents.Mismatch` if a record of the right shape does not fit these settings."""
+        """Raise :class:`~minicereb.documents.Mismatch` if a record has the right shape but does not fit these settings."""
 
     def measured(self, record: Record) -> Iterator[Measurement]:
-        """Yield the accuracies in a record of :meth:`~minicereb.experiments.laboratory.Laboratory.result`, for reports."""
+        """Yield the accuracies in a record from :meth:`~minicereb.experiments.laboratory.Laboratory.result`, for reports."""
         yield from ()
 
     def cost(self, probes: Probes) -> Cost:

@@ -1,4 +1,4 @@
-"""The cost of jobs: each kind of training and attack is started, timed and discarded; nothing is written."""
+"""Estimates of the cost of jobs: one job of each kind is started, timed and discarded, and nothing is written."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _has_features(encoder: Train, laboratory: Laboratory) -> bool:
 
 
 def attack_cost(train: Train, attack: Attack, images: int, probes: Probes) -> Cost:
-    """Return the cost of an attack in which every image takes all steps."""
+    """Return the cost of an attack, assuming that every image takes all steps."""
     beginning, step = probes.attack(train, attack)
     steps = attack.steps * max(1, attack.targets) if attack.traits.has("steps") else 1
     ends_early = attack.traits.keeps == "first" or attack.restarts > 1 or attack.targets > 1
@@ -78,7 +78,7 @@ def attack_cost(train: Train, attack: Attack, images: int, probes: Probes) -> Co
 
 
 class Probes:
-    """The time in seconds of each kind of work on a data set, measured once when it is needed."""
+    """Measures how many seconds each kind of work on a data set takes, once, when it is first needed."""
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
@@ -91,7 +91,7 @@ class Probes:
         return self._known[key]
 
     def training(self, config: Train) -> Cost:
-        """Return the cost of a training run; the seconds are unknown if the run ends before it can be timed."""
+        """Return the cost of a training run; its seconds are None if the run ends before it can be timed."""
         kind = replace(config, seed=0, epochs=1)
         cost: Cost = self._once(self._training, kind)
         if config.in_closed_form or cost.seconds is None:
@@ -103,7 +103,7 @@ class Probes:
         return self._once(self._encoding, _kind(config))
 
     def attack(self, config: Train, attack: Attack) -> tuple[float, float]:
-        """Return the seconds that an attack on one image takes before its steps, and the seconds of a step."""
+        """Return the seconds per image that an attack takes before its first step, and the seconds per step."""
         few = min(1, attack.targets)
         plain = replace(attack, epsilon=0.1, step_size=0.01, steps=1, restarts=1, targets=few, seed=0, keep="best")
         return self._once(self._attack, _kind(config), plain)
@@ -128,7 +128,7 @@ class Probes:
         return self._once(_balancing, replace(task, seed=0))
 
     def _training(self, config: Train) -> Cost:
-        """Return the cost of an epoch, measured on half a second of batches, or the cost of the closed form."""
+        """Return the cost of an epoch, extrapolated from half a second of training, or the cost of the closed form."""
         learner, split = build_learner(config, self.dataset), Split(self._seen(config), config.validation, config.seed)
         images = len(Split(self.dataset, config.validation, config.seed).training)
         arrays = sum(array.nbytes for array in learner.arrays().values())
@@ -158,14 +158,14 @@ class Probes:
         return seconds / shown * images, 4 * features * images
 
     def _seen(self, config: Train) -> Dataset:
-        """Return the images, or an untrained encoder's features of a few of them."""
+        """Return the data set or, for a run with an encoder, the features of a few images from an untrained encoder."""
         if config.encoder is None:
             return self.dataset
         encoder, _ = encoder_of(build_model(config.encoder, self.dataset))
         return first_features(encoder, self.dataset, PROBE_ENCODED)
 
     def _closed_form(self, config: Train, images: int) -> float:
-        """Extrapolate the time of the closed form from fewer cells, measured on a few images and on twice as many."""
+        """Extrapolate the time of the closed form from a smaller model, timed on a few images and on twice as many."""
         assert isinstance(config.model, CerebellumModel)
         cells = min(config.model.cells, PROBE_CELLS)
         small, data = build_model(replace(config, model=replace(config.model, cells=cells)), self.dataset), self._seen(config)
@@ -237,7 +237,7 @@ def _balancing(task: PoleTask) -> tuple[float, float]:
 
 
 def _kind(config: Train) -> Train:
-    """Return a training run that represents all runs of its kind, since their forward passes take equally long."""
+    """Return one training run that represents all runs whose forward passes take equally long."""
     return replace(config, seed=0, epochs=1, learning_rate=1.0)
 
 

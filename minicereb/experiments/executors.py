@@ -1,4 +1,4 @@
-"""Run the jobs of a study one after another, or in parallel on processes, a Dask scheduler, or any other executor.
+"""Run the jobs of a study one after another, or in parallel: in processes, on a Dask cluster, or with any other executor.
 
 A worker receives the settings of a job and writes the results into the study's folder, which every worker must see.
 """
@@ -41,7 +41,7 @@ class WorkerPool:
     Parameters
     ----------
     hire : callable
-        Returns an executor; called again when an executor is broken.
+        Function that returns a new executor; it is called again when an executor breaks.
     workers : int
         Number of worker processes, if known.
     share : int
@@ -49,7 +49,7 @@ class WorkerPool:
     places : int, optional
         Number of executors that each get one job at a time; None for one executor that gets all jobs that are ready.
     lost : tuple of exception types
-        Exception raised when a worker is lost.
+        Exceptions raised when a worker is lost.
     """
 
     hire: Callable[[], Executor]
@@ -90,7 +90,7 @@ def dask(address: str) -> Iterator[WorkerPool]:
 def one_after_another(
     jobs: dict[Job, tuple[Job, ...]], found: set[Job], laboratory: Laboratory
 ) -> Generator[Progress, None, dict[Job, str]]:
-    """Run all jobs that are not in `found` (already done), in order, in this process; return the reasons for failures."""
+    """Run all jobs except those in `found` (already done) in order, in this process; return the reasons for failures."""
     done, undone = 0, dict[Job, str]()
     for job, needed in jobs.items():
         if job in found:
@@ -196,7 +196,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 
 def _outcome(future: Future, pool: WorkerPool) -> tuple[str | None, bool]:
-    """Return the reason if a job failed, and whether its worker was lost."""
+    """Return why a job failed (None if it did not), and whether its worker was lost."""
     try:
         return future.result(), False
     except pool.lost as error:
@@ -208,7 +208,7 @@ def _outcome(future: Future, pool: WorkerPool) -> tuple[str | None, bool]:
 
 
 def _unmet(undone: Iterator[Job]) -> str | None:
-    """Name the first of a job's dependencies that was not done."""
+    """Return a message naming the first of a job's dependencies that was not done; None if all were done."""
     first = next(undone, None)
     return None if first is None else f"depends on a job that was not done: {name_of(first)}"
 
@@ -286,7 +286,7 @@ def _laboratory(name: str, sha256: str, out: Path) -> Laboratory:
 
 
 def _begin_worker() -> None:
-    """Make a worker process ignore Ctrl-C and end with the study."""
+    """Make a worker process ignore Ctrl-C, and end when the study ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch_parent, daemon=True).start()
 

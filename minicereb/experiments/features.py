@@ -25,16 +25,16 @@ LARGEST_BLOCK = 128  # images that are encoded together, unless memory allows fe
 
 
 def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str) -> Generator[int, None, Dataset]:
-    """Return a data set whose images are replaced by a convolutional network's features; yield the number computed so far.
+    """Return a data set with a convolutional network's features in place of images; yield the number computed so far.
 
     Features are float32 rows in two files in the network's run `folder`, named by the SHA-256 of its `model` and by the
-    device. Beside each of these files is another one with the SHA-256 of the file, the model and the data. All these
-    files can be deleted at any time.
+    device. A JSON file beside each of them gives the SHA-256 of the file, the model and the data. All these files can be
+    deleted at any time.
 
     Raises
     ------
     InUseError
-        If another process is computing them.
+        If another process is computing the features.
     DataError
         If a file was altered, or belongs to another model or other data.
     """
@@ -58,7 +58,7 @@ def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str)
 
 
 def first_features(encoder: Sequential, dataset: Dataset, images: int) -> Dataset:
-    """Return the features of up to `images` training images, and as many test images, in memory."""
+    """Return the features of at most `images` training images and at most `images` test images, in memory."""
     train, test = (_encoded(encoder, rows[:images]) for rows in (dataset.x_train, dataset.x_test))
     return dataclasses.replace(
         dataset,
@@ -97,7 +97,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _mapped(path: Path, shape: tuple[int, int], whose: dict[str, str]) -> np.ndarray:
-    """Check a file of features against the file beside it, and return it as a memory map."""
+    """Check a file of features against the JSON file beside it, and return the features as a memory map."""
     again = "delete both to compute the features again"
     about = read_json(path.with_suffix(".json"), _About)
     if {name: about[name] for name in whose} != whose:  # type: ignore[literal-required]

@@ -29,13 +29,13 @@ Kind = TypeVar("Kind", bound=type)
 
 
 def config_kind(cls: Kind) -> Kind:
-    """Decorate a frozen dataclass of settings: :func:`from_json` knows its name, and its fields are checked."""
+    """Decorator for a frozen dataclass of settings, which registers its name for :func:`from_json` and checks its fields."""
     KINDS[cls.__name__] = checked(cls)
     return cls
 
 
 def to_json(config: Any) -> Any:
-    """Return a config as JSON values; each carries its kind."""
+    """Return a config as JSON values, in which the name of each nested config's class is its ``kind``."""
     if dataclasses.is_dataclass(config):
         fields = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
         return {"kind": type(config).__name__, **fields}
@@ -45,7 +45,7 @@ def to_json(config: Any) -> Any:
 def from_json(value: Any) -> Any:
     """Return the config that :func:`to_json` wrote.
 
-    A :class:`DataError` names a field that this version does not have; an :class:`InputError` names a value that is not valid.
+    A :class:`DataError` is raised for a field that this version does not have, and an :class:`InputError` for an invalid value.
     """
     try:
         return _config(value)

@@ -1,7 +1,7 @@
 """The training runs and experiments of a study as jobs, each run by one process at a time, and the status of a study.
 
-The study's folder ``jobs`` holds the plan and a notice for each job. These files are all that the study, its workers and
-``minicereb study status`` exchange.
+The study's folder ``jobs`` holds the plan and a notice for each job. The study, its workers and ``minicereb study status``
+communicate only through these files.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Progress(NamedTuple):
 
 
 class NotDone(MinicerebError):  # noqa: N818
-    """Some of the `total` jobs of a study failed for these `reasons`, or depend on failed ones; all others are done."""
+    """Raised if some of the `total` jobs of a study failed, or depend on failed jobs, for these `reasons`."""
 
     def __init__(self, reasons: dict[Job, str], total: int):
         head = f"{len(reasons)} of {total} jobs were not done; the others are done, and the same command tries again"
@@ -185,7 +185,7 @@ def notice_path(out: Path, short: str) -> Path:
 
 
 def read_notice(path: Path, entry: Entry) -> Notice | None:
-    """Read the notice of a job; None if it is missing, damaged or about another job, which means that the job is waiting."""
+    """Return the notice of a job, or None, which means "waiting", if it is missing, damaged or about another job."""
     with suppress(DataError):
         notice = read_json(path, Notice)
         named = notice["hash"].startswith(entry["hash"]) if "hash" in notice else notice["job"] == entry["job"]

@@ -75,7 +75,7 @@ class SiblingFolders:
         self._looked = float("-inf")
 
     def _look(self) -> None:
-        """List the folders, unless that was just done."""
+        """List the folders, unless they were listed less than two seconds ago."""
         if time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:
             return
         self._studies, self._named = [], {}
@@ -90,7 +90,7 @@ class SiblingFolders:
 
 
 def _sound_run(manifest: Path) -> Run | None:
-    """Read the run of a manifest if it is complete, unaltered, and writable for records of attacks on it."""
+    """Return the run of a manifest, or None unless it is complete and unaltered and its folder is writable."""
     with suppress(MinicerebError, OSError):
         run = read_run(manifest.parent)
         if run.result and os.access(run.folder, os.W_OK) and is_whole(run):
@@ -105,7 +105,7 @@ def _sound_record(path: Path) -> Kept | None:
 
 
 class Laboratory:
-    """Runs each experiment on one data set once, and finds its result afterwards.
+    """Runs experiments on one data set, each experiment only once, and finds their results.
 
     The folder `out` holds runs (``runs/HASH``) and records. Complete results in :class:`SiblingFolders` are reused.
     """
@@ -116,7 +116,7 @@ class Laboratory:
         self.siblings = SiblingFolders(out)
 
     def train(self, config: Train) -> Generator[str, None, None]:
-        """Train unless the run is complete, yielding progress in words."""
+        """Train a model, unless its run is complete, yielding progress in words."""
         if self.is_trained(config):
             return
         encoder = None if config.encoder is None else self.run(config.encoder)
@@ -131,7 +131,7 @@ class Laboratory:
                 yield f"training {describe(config)}: epoch {seen:.2f} of {config.epochs}"
 
     def is_trained(self, config: Train) -> bool:
-        """Whether a training run is complete, in this folder or one beside it."""
+        """Return whether a training run is complete, in the study's own folder or in a sibling folder."""
         return next(self.complete_runs(config), None) is not None
 
     def complete_runs(self, config: Train) -> Iterator[Run]:
@@ -145,7 +145,7 @@ class Laboratory:
         yield from self.siblings.runs(config_hash(config))
 
     def run(self, config: Train) -> Run:
-        """Return a complete run folder of a training job, or, if there is none, the study's own."""
+        """Return the first complete run of a training job or, if none is complete, the run in the study's own folder."""
         return next(self.complete_runs(config), None) or read_run(self._folder(config))
 
     def name_of(self, run: Run) -> str:
@@ -163,7 +163,7 @@ class Laboratory:
         return self._models[config]
 
     def run_experiment(self, config: Experiment) -> Generator[str, None, Record]:
-        """Run an experiment and, before it, its training, unless its record exists; yield progress, return :meth:`result`."""
+        """Train an experiment's models and run it, unless its record exists; yield progress and return its :meth:`result`."""
         for train in config.trainings:
             yield from self.train(train)
         if self.find_record(config) is None:
@@ -177,9 +177,9 @@ class Laboratory:
     def result(self, config: Experiment) -> Record:
         """Return the record of a complete experiment, with the number of test images and the models it used.
 
-        For one model, ``run`` is the name of its run folder (for :func:`run_named`) and ``test_accuracy`` its test accuracy; for
-        several models, ``runs`` and ``test_accuracies`` are lists. It raises :class:`DataError` if the record belongs to other
-        settings or another model, or if a model was altered.
+        For one model, ``run`` is the name of its run folder (for :func:`run_named`) and ``test_accuracy`` its test
+        accuracy; for several models, ``runs`` and ``test_accuracies`` are lists. A :class:`DataError` is raised if the
+        record belongs to other settings or another model, or if a model was altered.
         """
         path = self.record_path(config)
         kept = read_record(path, config)
@@ -195,13 +195,13 @@ class Laboratory:
         return record | ({"runs": names, "test_accuracies": accuracies} if runs else {})
 
     def is_done(self, job: Train | Experiment) -> bool:
-        """Whether a training run, or an experiment with its training runs, is complete."""
+        """Return whether a training run, or an experiment with its training runs, is complete."""
         if isinstance(job, Train):
             return self.is_trained(job)
         return all(self.is_trained(train) for train in job.trainings) and self.find_record(job) is not None
 
     def record_path(self, config: Any) -> Path:
-        """Return the path of a record, existing or not; in a sibling folder only if the record is about this study's models."""
+        """Return the path of a record, which need not exist; a sibling folder's record must be about this study's models."""
         if config.kept_with_run:
             return self.find_record(config) or record_in_run(self.run(config.train), config)
         key = config_hash(config)

@@ -57,7 +57,7 @@ def checklists(records: Sequence[Record]) -> list[Block]:
 
 
 def settings(configs: Iterable[Record], head: str = "setting") -> list[Block]:
-    """Return a table of the settings of experiments, with all values of each in order of occurrence."""
+    """Return a table of the settings of experiments, with all values of each setting in the order in which they occur."""
     values: dict[str, dict[str, None]] = {}  # a dict keeps the order
     for config in configs:
         for name, value in _flat(config):
@@ -90,7 +90,7 @@ def _shown(value: Any) -> str:
 
 
 def versions(manifests: Iterable[Record]) -> list[Block]:
-    """Return a table of the versions, machines and execution settings of runs, each with all its values."""
+    """Return a table of the versions, machines and execution settings of runs, with every value that occurs."""
     parts = ("versions", "machine", "execution")
     return settings(({name: value for part in parts for name, value in each.get(part, {}).items()} for each in manifests), "what")
 
@@ -222,7 +222,8 @@ def _summary(folder: Path, record: Record) -> list[Block]:
 def evaluation_page(folder: Path, place: str | None = None) -> Page:
     """Return the page of an evaluation's folder; raise :class:`DataError` if a file in it is damaged.
 
-    `place` is the new place of the run's data, if they were moved. If the data cannot be read, a sentence replaces the images.
+    `place` is where the run's data are now, if they were moved. Without `place`, a sentence replaces the images if the data
+    cannot be read.
     """
     resolved = folder.resolve()
     inside = resolved.parent.name == "evaluations" and (resolved.parent.parent / "config.json").is_file()
@@ -263,7 +264,7 @@ def attack_rows(record: Record) -> list[list[str]]:
 
 
 def checklist_table(entry: Record, before: str = "") -> Table:
-    """Return every line of the checklist at one ε."""
+    """Return a table of all lines of the checklist at one ε."""
     rows = [
         [line["name"], Verdict(line["verdict"]), "-" if line["value"] is None else f"{line['value']:.3f}", line["reason"]]
         for line in entry["checklist"]

@@ -1,7 +1,7 @@
 """Trained models by name: small models are shipped with minicereb, and larger ones are rebuilt by a command.
 
-``minicereb/pretrained/registry.json`` lists the models with their commands and the SHA-256 of their files. Beside this
-file, every shipped model has a folder, which is a complete run.
+``minicereb/pretrained/registry.json`` lists the models with their commands and the SHA-256 of their files. The folder of
+each shipped model, a complete run, is beside this file.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def model_named(name: str) -> Pretrained:
 
 
 def found(entry: Pretrained, damaged: bool = False) -> Path | None:
-    """Return a model's folder under ``runs/``; None if it is missing, incomplete, another run's or (by default) damaged."""
+    """Return the folder of a model's complete run in ``runs/``, or None; a damaged run is returned only if `damaged`."""
     folder = RUNS / entry.name
     try:
         run = read_run(folder)
@@ -121,7 +121,7 @@ def fetch(name: str, folder: str | Path) -> Run:
     InputError
         If there is no model of this name.
     RunError
-        If the model is not shipped, or the folder holds anything else.
+        If the model is not shipped, or the folder already holds something else.
     DataError
         If the shipped files are damaged.
     """
@@ -152,14 +152,14 @@ def pretrained(name: str, dataset: Dataset | None = None) -> Any:
     name : str
         One of :func:`models`.
     dataset : Dataset, optional
-        The data set that it was trained on, if already loaded.
+        The data set on which the model was trained, if it is already loaded.
 
     Raises
     ------
     InputError, RunError
         If there is no model of this name, or it is not shipped.
     DataError
-        If its data are missing, `dataset` is another one, or the shipped files are damaged.
+        If the model's data are missing, `dataset` is a different data set, or the shipped files are damaged.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = fetch(name, Path(folder) / name)
@@ -181,8 +181,8 @@ def _shipped(entry: Pretrained, file: ModelFile) -> bytes:
 def add(folder: str | Path, name: str, title: str, shipped: bool, root: Path) -> Pretrained:
     """Add the complete run in `folder` to the registry, replacing any model of this name.
 
-    If `shipped`, the run is copied to the place of ``registry.json`` in `root`, with a manifest that has no paths. Otherwise the
-    model is only listed, with its command and hash.
+    If `shipped`, the run is copied to `root`, beside ``registry.json``, and the copied manifest contains no paths.
+    Otherwise the model is only listed, with its command and hash.
 
     Raises
     ------
@@ -236,8 +236,9 @@ def _command(arguments: list[str], name: str) -> list[str]:
 class ModelReport:
     """The result of verifying a model.
 
-    States: "rebuilt": the same training gave different bytes, as it may on another machine; "altered": a file has changed;
-    "wrong": the wiring or the accuracy differs; "missing": the model is not shipped, and there is no complete run of it.
+    The states other than "ok" are "rebuilt" (the same training gave different bytes, as it may on another machine),
+    "altered" (a file has changed), "wrong" (the wiring or the accuracy differs) and "missing" (the model is not shipped,
+    and there is no complete run of it).
     """
 
     name: str
@@ -270,7 +271,7 @@ def verify(chosen: Sequence[str] = ()) -> Generator[ModelReport, None, None]:
 
 
 def _places(name: str) -> list[tuple[Pretrained, Path | None]]:
-    """Return entries, each with the folder of a run, or with None for shipped files and missing models."""
+    """Return registry entries, each with the folder of its run, or with None for shipped files and missing models."""
     if name in models():
         entry = models()[name]
         folder = found(entry, damaged=True)

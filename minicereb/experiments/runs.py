@@ -1,4 +1,4 @@
-"""Run folders: training that can be killed at any moment, resumed, and loaded as a model.
+"""Run folders, which hold a training run that can be killed at any moment and resumed, and finally its trained model.
 
 ``config.json`` is written first. ``manifest.json`` records how training was executed and its result; ``checkpoint.npz``
 exists during training, ``model.npz`` after it. docs/formats.md describes all files.
@@ -144,7 +144,7 @@ class Run:
 
     @property
     def warning(self) -> str | None:
-        """A problem of a complete run, in one line, or None."""
+        """A one-line description of a problem in a complete run, or None."""
         return self.manifest.get("warning")
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -171,12 +171,12 @@ class Run:
 
 
 def is_own_file(path: Path) -> bool:
-    """Whether writing to `path` would replace a file of a run."""
+    """Return whether writing to `path` would replace a file of a run."""
     return path.name in OWN_FILES and (path.parent / "config.json").exists()
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read a run folder's settings and state; raise :class:`RunError` if it is not one, :class:`DataError` if it is damaged."""
+    """Read a run folder's settings and state; raise :class:`RunError` if it is no run, :class:`DataError` if it is damaged."""
     folder = Path(folder)
     for path in (folder, *(folder / name for name in OWN_FILES)):
         refuse_dangling(path)
@@ -204,7 +204,7 @@ def _why_no_run(folder: Path) -> str:
 
 
 def read_config(path: Path) -> tuple[Any, str]:
-    """Read settings and the hash in their file; raise :class:`DataError` if the hash fits the settings in no revision."""
+    """Read settings and their hash from a file; raise :class:`DataError` if no revision gives the settings this hash."""
     stored = read_json(path, ConfigFile)
     try:
         config = from_json(stored["config"])
@@ -216,7 +216,7 @@ def read_config(path: Path) -> tuple[Any, str]:
 
 
 def _read_manifest(path: Path, config: Train, key: str) -> dict[str, Any]:
-    """Read the manifest of a run; it must name the same settings and data."""
+    """Read the manifest of a run; raise :class:`DataError` unless it names the same settings and data."""
     manifest = read_json(path, Manifest) if path.exists() else {}
     if "result" in manifest and "model_sha256" not in manifest:
         raise DataError(f"{path}: model_sha256 is missing")
@@ -227,13 +227,13 @@ def _read_manifest(path: Path, config: Train, key: str) -> dict[str, Any]:
 
 
 def is_whole(run: Run) -> bool:
-    """Whether the model of a complete run has the SHA-256 in its manifest."""
+    """Return whether the model of a complete run has the SHA-256 in its manifest."""
     found = _sha256_or_none(run.folder / "model.npz")
     return found is not None and found == run.manifest.get("model_sha256")
 
 
 def require_whole(run: Run) -> None:
-    """Raise :class:`DataError` unless :func:`is_whole`."""
+    """Raise :class:`DataError` unless :func:`is_whole` returns True."""
     if not is_whole(run):
         raise DataError(f"{run.folder / 'model.npz'} is missing or was altered: its SHA-256 is not the one in manifest.json")
 
@@ -245,7 +245,7 @@ def _sha256_or_none(path: Path) -> str | None:
 def dataset_of(run: Run, place: str | None = None) -> Dataset:
     """Load the data set that a run was trained on: from `place` or, if that is None, from the name or path in the settings.
 
-    It raises :class:`InputError` or :class:`DataError` if the data cannot be read or have other content.
+    An :class:`InputError` or :class:`DataError` is raised if the data cannot be read or have other content.
     """
     name = run.config.data.name if place is None else place
     try:
@@ -266,7 +266,7 @@ def _check_data(run: Run, dataset: Dataset) -> None:
 
 
 def check_loadable(run: Run, dataset: Dataset) -> None:
-    """Raise the errors of :func:`load_model` for an incomplete run, other data or an altered model, without loading it."""
+    """Raise the same errors as :func:`load_model` for an incomplete run, other data or an altered model, without loading it."""
     require_complete(run)
     _check_data(run, dataset)
     require_whole(run)
@@ -279,7 +279,7 @@ def require_complete(run: Run) -> None:
 
 
 def learned_arrays(run: Run) -> dict[str, np.ndarray]:
-    """Return a complete run's learned arrays by name, in host memory, without its data; errors as for :func:`load_model`."""
+    """Return a complete run's learned arrays by name, in host memory; errors are those of :func:`load_model`."""
     require_complete(run)
     require_whole(run)
     return _read_model(run.folder / "model.npz")
@@ -319,7 +319,7 @@ def load_model(run: Run, dataset: Dataset) -> Any:
 def run_training(
     config: Train, dataset: Dataset, folder: str | Path, encoder: Run | None = None
 ) -> Generator[TrainingProgress, None, None]:
-    """Train into `folder`, from its last checkpoint if there is one, unless it is complete.
+    """Train a model in `folder`, from its last checkpoint if there is one; do nothing if training is complete.
 
     If the generator is closed, as by Ctrl-C, it writes a checkpoint first. After any interruption the same call resumes training,
     and the model is bit for bit the same as without the interruption.
@@ -332,7 +332,7 @@ def run_training(
     RunError
         If the folder belongs to other settings, or another process is using it.
     DataError
-        If it is complete, but its model is not the one that was trained there.
+        If the run is complete, but its model is not the one that was trained there.
     """
     folder = Path(folder)
     if belongs(config, folder) and read_run(folder).result is not None:
@@ -378,7 +378,7 @@ def _encoded(
 
 
 def belongs(config: Train, folder: Path) -> bool:
-    """Whether `folder` is a run of `config`; raises :class:`RunError` if it holds anything else."""
+    """Return whether `folder` is a run of `config`; raise :class:`RunError` if it holds anything else."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run needs a folder")
     if os.path.lexists(folder / "config.json"):
@@ -488,7 +488,7 @@ def _resume(path: Path, learner: Any, config: Train) -> tuple[_State, dict[str, 
 
 
 def _check_state(state: _State, metrics: Path, config: Train) -> None:
-    """Raise unless a checkpoint belongs to this run; a checkpoint without a hash is recognised by its metrics."""
+    """Raise :class:`DataError` unless a checkpoint belongs to this run; one without a hash is recognised by its metrics."""
     position, lines = state["position"], state["metrics"]
     if state.get("hash", config_hash(config)) != config_hash(config):
         raise DataError("it belongs to other settings")

@@ -17,7 +17,7 @@ REPLICATIONS = {"plain": 10_000, "sobol": 128, "flip": 1, "resample": 1, "exact"
 
 
 def usual_of_cerebellum(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the default values of a cerebellum's settings that were `given` as None; settings without a default are left out."""
+    """Return default values for those settings of a cerebellum that were `given` as None and have a default."""
     usual: dict[str, Any] = {} if given["wiring"] == "full" else {"inputs_per_cell": INPUTS_PER_CELL}
     usual |= {"threshold": 0.5} if given["mossy_fibres"] == "threshold" else {}
     usual |= {"uncertainty": 0.1, "pessimism": 0.5} if given["rule"] == PESSIMISTIC else {}
@@ -27,7 +27,7 @@ def usual_of_cerebellum(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the default values of a noisy network's settings that were `given` as None; without noise there is no scale."""
+    """Return default values for those settings of a noisy network that were `given` as None; no noise means no scale."""
     kind = given.get("network")
     noisy, convolves, in_time = given["noise"] != "none", kind == "cnn", kind in ("recurrent", "spiking")
     usual: dict[str, Any] = {} if noisy else {"noise_scale": ()}

@@ -98,15 +98,16 @@ def attack_story(model: Any, dataset: Dataset, settings: Exploration, gradient: 
     Story
         Its arrays are as follows, where `ways` means objectives × epsilons, and step 0 is the image itself.
 
-        ``image`` : uint8, (images, inputs), pixels × 255. ``change/METHOD`` : int8, (ways, images, inputs, steps + 1), attacked
-        minus clean image in units of ε/127. ``activity/METHOD`` : uint8, (ways, images, units, steps + 1), rounded up, so that 0
-        is silent. ``output/METHOD`` : int16, (ways, images, classes, steps + 1). ``margin/METHOD`` : int16, (ways, images,
-        steps + 1), the label's output minus the largest other one. ``answer/METHOD`` : uint8 or int16, same shape, the class.
+        ``image`` : uint8, (images, inputs), pixels × 255. ``change/METHOD`` : int8, (ways, images, inputs, steps + 1),
+        attacked minus clean image in units of ε/127. ``activity/METHOD`` : uint8, (ways, images, units, steps + 1), rounded
+        up, so that 0 is silent. ``output/METHOD`` : int16, (ways, images, classes, steps + 1). ``margin/METHOD`` : int16,
+        (ways, images, steps + 1), the label's output minus the largest other one. ``answer/METHOD`` : uint8 or int16, same
+        shape, the predicted class.
 
     Raises
     ------
     InputError
-        If there are fewer images, or the model has no such gradient.
+        If there are fewer test images than requested, or the model has no such gradient.
     """
     available = len(dataset.x_test)
     require(settings.images <= available, "images", settings.images, f"a whole number from 1 to the {available} test images")
@@ -194,7 +195,7 @@ def attack_film(model: Any, dataset: Dataset, attack: Attack, images: int, theme
     ----------
     model : classifier
     dataset : Dataset
-        Of grey images.
+        Data set of grey images.
     attack : Attack
         The attack's method is one of ``SHOWN_METHODS``; random start and restarts are left out.
     images : int
@@ -230,7 +231,7 @@ def _together(
 
 
 def _broken(found: dict[str, list[_Path]], labels: np.ndarray, settings: Exploration) -> list[float | None]:
-    """Return for each image the smallest ε at which some step of an attack is misclassified; 0 if the clean image already is."""
+    """Return, for each image, the smallest ε at which some step of an attack is misclassified; 0 if the clean image is."""
     result: list[float | None] = [None] * len(labels)
     for number, epsilon in reversed(list(enumerate(settings.epsilons))):
         for some in found.values():

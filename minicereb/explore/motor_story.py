@@ -16,7 +16,7 @@ TRIALS, KEPT = 200, 10.0  # for the pole: the largest number of trials, and the 
 
 
 def eyelid_story(settings: Eyelid) -> Generator[str, None, Story]:
-    """Run a session of eyelid conditioning; store lid, Purkinje cell and climbing fibre in every trial.
+    """Run a session of eyelid conditioning; store the traces of lid, Purkinje cell and climbing fibre in every trial.
 
     Returns
     -------

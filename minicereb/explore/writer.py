@@ -43,7 +43,7 @@ def explore(train: Train, model: Any, dataset: Dataset, settings: Exploration) -
     Raises
     ------
     InputError
-        If there are fewer images, or the model cannot be attacked.
+        If there are fewer test images than requested, or the model cannot be attacked.
     """
     gradient = EvaluatedModel(train, settings.epsilons, settings.images).gradient_of(model)
     stories = {"attack": (yield from attack_story(model, dataset, settings, gradient))}
@@ -95,7 +95,7 @@ def _short_name(model: Any) -> str:
 
 
 def _circuit_of(model: Any, dataset: Dataset) -> str:
-    """Return the picture of the circuit for a cerebellum, otherwise an empty text."""
+    """Return the picture of the circuit for a cerebellum, otherwise an empty string."""
     last = _last_layer(model)
     if not isinstance(last, CerebellarNetwork):
         return ""
@@ -104,7 +104,7 @@ def _circuit_of(model: Any, dataset: Dataset) -> str:
 
 
 def _notes(attack: dict[str, Any]) -> list[str]:
-    """Return explanations of the numbers, in paragraphs."""
+    """Return the paragraphs that explain the numbers on the page."""
     units, several = attack["units"], [name.upper() for name, steps in attack["methods"].items() if steps > 1]
     notes = []
     if "fgsm" in attack["methods"]:

@@ -52,7 +52,7 @@ def circuit(
     inputs_per_cell : int or None
         Number k of inputs of each granule cell; None for full wiring.
     theme : {"auto", "light", "dark"}
-        The colours follow the reader's system, or suit a light or a dark page.
+        Whether the colours follow the reader's system (``"auto"``), or suit a light or a dark page.
 
     Returns
     -------

@@ -105,7 +105,7 @@ def grouped_bars(
 
 
 def image_rows(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]) -> Figure:
-    """Draw rows of images in [0, 1], given the name of each row, images of shape (images, height, width), and their captions."""
+    """Draw rows of images; each row has a name, images in [0, 1] of shape (images, height, width), and captions."""
     columns = max(len(images) for _, images, _ in rows)
     figure = blank_figure(1.1 * columns + 0.8, 1.35 * len(rows), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
@@ -137,20 +137,20 @@ def curves(
 ) -> Figure:
     """Draw lines in panels side by side with a common scale.
 
-    The names of the lines are at their right ends if there is space, otherwise in a legend. If the lines of all panels have the
-    same names, these are written once.
+    The names of the lines are at their right ends if there is space, otherwise in a legend. If the lines of all panels have
+    the same names, the names are written only once.
 
     Parameters
     ----------
     panels : sequence of (title, lines)
-        `lines` maps names to horizontal and vertical values and, if any, bounds of intervals, lower and upper; NaN interrupts a
-        line.
+        `lines` maps each name to the horizontal values, the vertical values and, if there are intervals, their lower and
+        upper bounds. NaN interrupts a line.
     horizontal, vertical : str
         Labels of the axes.
     from_zero : bool
         Whether the vertical axis begins at 0.
     logarithmic, logarithmic_values : bool
-        Whether the horizontal and the vertical axis are logarithmic.
+        Whether the horizontal axis, or the vertical axis, is logarithmic.
     marked : bool
         Whether the points of lines with at most 30 points are marked.
     graded : bool
@@ -201,7 +201,7 @@ class _Name(NamedTuple):
 
 
 def _name_lines(figure: Figure, row: np.ndarray, together: bool) -> None:
-    """Write names beside their lines, only once if all panels have the same; if there is no space, write a legend."""
+    """Write the names of lines beside them, only once if all panels have the same names; without space, draw a legend."""
     if together:
         found = [(quality, n, names) for n, axes in enumerate(row) for quality, names in _placed(axes)]
         if found:
@@ -219,7 +219,7 @@ def _name_lines(figure: Figure, row: np.ndarray, together: bool) -> None:
 
 
 def _placed(axes: Axes) -> list[tuple[int, list[_Name]]]:
-    """Return ways to place the names: beside well-separated ends (0), above well-separated tops (1), beside other ends (2)."""
+    """Return possible positions of the names, each set with a rank (0 is best); an empty list if there is no space."""
     axes.get_xlim(), axes.get_ylim()  # updates the limits
     to_axes = axes.transData + axes.transAxes.inverted()
     shapes = [np.array(line.get_data(), dtype=np.float64) for line in axes.lines]
@@ -340,7 +340,7 @@ def check_animation(path: Path) -> None:
 
 
 def save_animation(figure: Figure, frames: Iterable[object], path: Path, rate: int = 10) -> None:
-    """Write a GIF atomically, at `rate` frames per second: one frame each time `frames` changes the figure and yields."""
+    """Write a GIF atomically, at `rate` frames per second; a frame is added whenever `frames` changes the figure and yields."""
     from matplotlib.animation import PillowWriter
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

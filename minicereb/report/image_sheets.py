@@ -28,7 +28,7 @@ def signed(values: np.ndarray, largest: float | None = None) -> np.ndarray:
     ----------
     values : array, shape (..., height, width)
     largest : float, optional
-        The absolute value that is drawn opaque; by default the largest of all.
+        The absolute value that is drawn opaque; by default, the largest absolute value.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def sheet(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]], side: int = 84,
     Parameters
     ----------
     rows : sequence of (name, images, captions)
-        Images are shares of white in [0, 1], shape (n, height, width), or colours from :func:`signed`.
+        Images are grey values from 0 (black) to 1 (white), shape (n, height, width), or colours from :func:`signed`.
     side : int
         Width of an image on the page, in pixels.
     theme : {"page", "light", "dark"}
@@ -133,7 +133,7 @@ def film(images: np.ndarray, outputs: np.ndarray, labels: Sequence[int], classes
 
 
 def _strip(name: str, frames: np.ndarray, left: float, top: float, rules: list[str]) -> Iterator[str]:
-    """Yield images side by side, which a window shows one after the other."""
+    """Yield the SVG of a strip of images that moves behind a window, so that one image after the other is seen."""
     strip = np.concatenate(list(frames), axis=1)
     size = f"width='{SIZE}' height='{SIZE}'"
     yield f"<svg x='{left}' y='{top}' {size}><rect class='line' fill='none' {size}/>"
@@ -190,7 +190,7 @@ def _image(pixels: np.ndarray, x: float, y: float, width: float, height: float) 
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """Return an image as PNG: shares of white, shape (height, width), or colours of uint8, shape (height, width, 4)."""
+    """Return an image as PNG: grey values in [0, 1], shape (height, width), or uint8 colours, shape (height, width, 4)."""
     grey = pixels.ndim == 2
     values = np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8) if grey else pixels
     height, width = values.shape[:2]

@@ -1,4 +1,4 @@
-"""LaTeX of the equations as MathML, which browsers typeset without a script, a font or a network."""
+"""Conversion of LaTeX equations to MathML, which browsers typeset without a script, a special font or a network."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def mathml(latex: str) -> list[str]:
 
 
 class _Reader:
-    """Reads tokens from the end of a list."""
+    """Reads the tokens of an equation one after another."""
 
     def __init__(self, latex: str) -> None:
         self.tokens = [token for token in TOKEN.findall(latex) if "{gathered}" not in token][::-1]

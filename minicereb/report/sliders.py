@@ -12,7 +12,7 @@ STATIC = "MINICEREB_STATIC"  # an environment variable; if it is set, figures ha
 
 
 def sliders(draw: Callable[..., bytes], **values: Sequence[Any]) -> Any:
-    """Return a figure with a slider for each argument of a function that draws it, for a notebook's cell to show.
+    """Return a figure for a notebook, with a slider for each argument of the function that draws the figure.
 
     Without ipywidgets, outside a notebook, or if the environment variable ``MINICEREB_STATIC`` is set, the result is only
     the figure for the default arguments. The documentation is built with this variable set. A notebook that is saved with

@@ -30,8 +30,8 @@ class NamedAttack:
         Settings of :class:`minicereb.attacks.settings.Attack` for each search; every search runs on the images that earlier
         searches did not break. If ``steps`` is missing, the method's default applies; ``step_size`` may be a function of ε.
     alone : bool
-        Whether the attack runs on every image, so that its own accuracy is known, instead of only on the survivors of earlier
-        attacks.
+        Whether the attack runs on every image, so that the accuracy under it alone is known, instead of only on the
+        survivors of earlier attacks.
     transferred : bool
         Whether the attack runs against other models and then tries their attacked images.
     """
@@ -149,7 +149,7 @@ def attack_named(name: str) -> NamedAttack:
 def attacks_on(attacks: tuple[str, ...], fires: bool) -> tuple[str, ...]:
     """Return the attacks on a model; if its first stage `fires` at a threshold, the named sets include :data:`FLIPS`.
 
-    It raises :class:`InputError` if one of :data:`FLIPS` is given for another model.
+    An :class:`InputError` is raised if one of :data:`FLIPS` is given for another model.
     """
     if fires:
         return tuple(dict.fromkeys((*attacks, *FLIPS))) if set(STANDARD) <= set(attacks) else attacks

@@ -112,9 +112,9 @@ class CheckContext:
     def principal(self) -> str:
         """The strongest attack of the evaluation, measured on the images checked.
 
-        An evaluation runs most attacks only on the survivors of earlier ones. So each candidate also runs on the images that it
-        has not attacked yet, as long as it could still break more than the best candidate so far. The search ends with a
-        candidate that breaks at least 99 in 100 of the images that the whole evaluation breaks.
+        An evaluation runs most attacks only on the survivors of earlier ones. So each candidate also runs on the images
+        that it has not attacked yet, as long as it could still break more than the best candidate so far. The search ends
+        once a candidate breaks as many images as the whole evaluation, within 1% of the checked images.
         """
         order = (*BY_STRENGTH, *(name for name in attack_names() if name not in (*BY_STRENGTH, "random")), "random")
         # Images made against other models give no information about the convergence of attacks on this model.
@@ -155,7 +155,7 @@ class CheckContext:
         return np.max([self.shift(self.target.outputs(self.ids)) for _ in range(CALLS - 1)], axis=0)
 
     def shift(self, outputs: np.ndarray, first: int | None = None) -> np.ndarray:
-        """Return how far outputs (for all or the `first` images) are from :attr:`outputs`, relative to possible rounding."""
+        """Return how far outputs (for all or the `first` images) differ from :attr:`outputs`, relative to possible rounding."""
         usual = self.outputs[:first]
         ranges = self.outputs.max(axis=1) - self.outputs.min(axis=1)
         tolerated = OF_RANGE * np.maximum(ranges, np.median(ranges)) + OF_SIZE * np.abs(self.outputs).max(axis=1)
@@ -169,7 +169,7 @@ def _not_tested(reason: str, detail: dict[str, Any] | None = None) -> CheckResul
 
 
 def _stronger(what: str, context: CheckContext, broken: int, left: int) -> CheckResult:
-    """Return a check that fails if a supposedly weaker attack breaks survivors of the evaluation."""
+    """Return the result of a check that fails if a supposedly weaker attack breaks survivors of the evaluation."""
     value = context.share(broken)
     if left == 0:
         return CheckResult(value, "pass", f"none of {context.base} survived the evaluation")

@@ -44,7 +44,7 @@ class EvaluationTarget:
     gradient : str
         Source of the input gradient (see :func:`minicereb.attacks.gradients.source_named`).
     draws : int
-        Number of replications of the noise for the source of the gradient.
+        Number of noise samples per gradient estimate; for ``"eot"``, of calls of the model.
     judge : callable, optional
         Maps images on the device and their indices to predictions on the host, for a randomised model. The function uses
         fresh noise, which no attack has used. By default the model's own outputs decide.
@@ -55,7 +55,7 @@ class EvaluationTarget:
     substitutes : dict
         Other classifiers, by name, from which attacks are transferred.
     no_substitute : str
-        The reason why there are no other classifiers, for the case that there are none.
+        Why there are no other classifiers, if there are none.
     """
 
     model: Any
@@ -155,8 +155,8 @@ def evaluate_images(
     An image that is broken at some ε counts as broken at every larger one, and is attacked there again only by attacks that run
     on every image.
 
-    The generator fills `outcomes` in place. The generator yields the number of complete steps, from which an evaluation can
-    be resumed, and the next step.
+    The generator fills `outcomes` in place. It yields the number of complete steps, from which an evaluation can be
+    resumed, and the name of the next step.
 
     Raises
     ------

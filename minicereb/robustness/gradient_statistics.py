@@ -67,13 +67,13 @@ def gradient_statistics(gradients: np.ndarray) -> GradientStatistics:
 
 
 def norm_quantiles(norms: np.ndarray) -> list[float | None]:
-    """Return the :data:`QUANTILES` of the finite norms, as JSON values; None if there are none."""
+    """Return the :data:`QUANTILES` of the finite norms, as JSON values; without finite norms, each of them is None."""
     norms = norms[np.isfinite(norms)]
     return [float(q) for q in np.quantile(norms, QUANTILES)] if len(norms) else [None] * len(QUANTILES)
 
 
 def double_precision(model: Any) -> Any | None:
-    """Return a copy of the model with every array in float64 if it is a dataclass, else the model; None if it is too large.
+    """Return a float64 copy of a model that is a dataclass (None if the copy would be too large), or another model itself.
 
     A model that is not a dataclass is expected to compute in the precision of its input, or to raise an error. This
     function raises :class:`ModelError` if a user's dataclass cannot be copied with other arrays.
@@ -115,7 +115,7 @@ def _is_float(value: Array) -> bool:
 
 
 def lost_in_float32(single: np.ndarray, double: np.ndarray) -> float:
-    """Return the share of images whose `double` gradient is not 0, and whose two gradients have no cosine of at least 0.9.
+    """Return the share of images whose `double` gradient is not 0 but has no cosine of at least 0.9 with the `single` one.
 
     `single` and `double` are the results of float32 and float64 arithmetic: arrays of float64, shape (images, inputs).
     """

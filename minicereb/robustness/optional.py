@@ -15,7 +15,7 @@ REFUSALS = (MinicerebError, np.linalg.LinAlgError, ArithmeticError, MemoryError)
 
 
 def attempt(make: Callable[[], Result]) -> tuple[Result | None, str]:
-    """Return a function's result and ""; if it fails, None and the reason in one line.
+    """Return a function's result and an empty string or, if the function fails, None and a one-line reason.
 
     An :class:`InternalError` is a contradiction in the evaluation, and is always raised.
     """

@@ -35,7 +35,7 @@ class Outcomes:
         Distance of the nearest misclassified image; infinite if there is none, 0 for images that are misclassified without an
         attack.
     finder : array of int16, shape (images,)
-        Index of the attack that found this image; -1 for none.
+        Index of the attack that found the nearest misclassified image; -1 for none.
     smallest : array of float64, shape (attacks, images)
         Distances found by attacks that search for the nearest image independently of ε; NaN if the search was not run
         on an image.
@@ -58,7 +58,7 @@ class Outcomes:
 
     @property
     def clean(self) -> np.ndarray:
-        """Which images are classified correctly without an attack."""
+        """Mask of the images that are classified correctly without an attack."""
         return self.predicted == self.labels
 
     def survivors(self, epsilon: int, attacks: Sequence[int] | None = None) -> np.ndarray:
@@ -105,7 +105,7 @@ class Counts:
         self.distances: list[np.ndarray] = []
 
     def add(self, outcomes: Outcomes) -> None:
-        """Add some more images."""
+        """Add the outcomes for some more images."""
         self.images += len(outcomes.ids)
         self.inputs = outcomes.nearest.shape[1]
         self.clean += int(outcomes.clean.sum())

@@ -22,7 +22,7 @@ OWN = "a cerebellum learned in closed form"
 def own_substitute(dataset: Dataset, seed: int) -> CerebellarNetwork:
     """Return a small cerebellum, fitted in closed form to the training images within a second.
 
-    It raises :class:`InputError` if there are no training images, or if the closed form has no solution.
+    An :class:`InputError` is raised if there are no training images, or if the closed form has no solution.
     """
     require(len(dataset.x_train) > 0, "x_train", 0, "at least one training image, from which a substitute can learn")
     cells = min(SUBSTITUTE_CELLS, max(1, len(dataset.x_train) // 4))  # with as many cells as images, it would fit noise
@@ -35,6 +35,6 @@ def own_substitute(dataset: Dataset, seed: int) -> CerebellarNetwork:
 
 
 def substitutes_for(dataset: Dataset, seed: int, others: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return the models from which attacks are transferred, by name, and the reason why none is in closed form (or "")."""
+    """Return the models from which attacks are transferred, by name, and why there is no :func:`own_substitute` (or "")."""
     own, why = attempt(lambda: own_substitute(dataset, seed))
     return {**({} if own is None else {OWN: own}), **others}, why

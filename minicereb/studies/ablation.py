@@ -76,7 +76,7 @@ def _attack(objective: str, train: Train) -> Attack:
 
 
 def table(results: Results) -> Blocks:
-    """Show the paper's attacks, attacked and certified accuracies, comparisons, and which outputs the attacks changed."""
+    """Show accuracies under the paper's attacks, attacked and certified accuracies, comparisons, and changes of outputs."""
     models = by_model(results)
     return [
         *tables.paper_table(models),

@@ -17,7 +17,7 @@ SIZES = {
 
 
 def trainings(data: Data, scale: str, seed: int) -> list[Train]:
-    """Return the networks: with learning in the readout only, then in all layers, with another loss, and with more layers."""
+    """Return the networks: two learn only in the readout, the others in all layers, some of them with more layers."""
     full, random, deep, epochs, outputs, units = SIZES[scale]
     cerebella = CerebellumModel("full", full, ltd=False), CerebellumModel("random", random, 4)
     perceptrons = PerceptronModel((full,), loss="mse"), PerceptronModel((full,)), PerceptronModel(deep)

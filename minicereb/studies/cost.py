@@ -54,7 +54,7 @@ class Way(NamedTuple):
         return all(record["reached"] for record in self.best)
 
     def mean(self, what: str) -> float:
-        """Return the mean over the runs at the fastest rate."""
+        """Return the mean of the entry `what` over the runs at the fastest rate."""
         return float(np.mean([record[what] for record in self.best]))
 
 
@@ -136,7 +136,7 @@ def figures(results: Results) -> Figures:
 
 
 def _time_taken(way: Way) -> str:
-    """Return the range of the seconds after which the runs reached the target."""
+    """Describe the range of times, in seconds, after which the runs reached the target."""
     seconds = sorted(record["seconds"] for record in way.best)
     span = f"{number(seconds[0])} to {number(seconds[-1])}" if len(seconds) > 1 else number(seconds[0])
     return f"{way.name}: {span}{'' if way.reached else ', not reached in every run'}"

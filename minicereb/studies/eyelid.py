@@ -49,14 +49,14 @@ def over_seeds(values: Sequence[float | None], digits: int = 1) -> str:
 
 
 def trials_to_criterion(phase: str) -> Callable[[Record], int | None]:
-    """Return a record's number of trials until a phase's criterion was met; None for extinction if nothing was acquired."""
+    """Return a function of a record: trials to a phase's criterion, or None in extinction if nothing was acquired."""
     return lambda record: (
         None if phase == "extinction" and record["criterion"]["acquisition"] is None else record["criterion"][phase]
     )
 
 
 def closure_curve(group: Results, trials: slice = slice(None)) -> tuple[np.ndarray, ...]:
-    """Return the lid's mean closure over these trials, averaged over seeds, with an interval if there are several."""
+    """Return the lid's closure in each of these trials, averaged over seeds, with an interval if there are several seeds."""
     values = np.array([record["closure"][trials] for record in group.records], dtype=np.float64)
     x, mean = np.arange(1, values.shape[1] + 1), values.mean(axis=0)
     if len(values) < 2:
@@ -84,7 +84,7 @@ ISI_SIZES: dict[str, tuple[tuple[int, ...], int, int, int]] = {
 
 
 def _isi_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
-    """Train at every interval in every arm of the study; at short intervals only with the delay protocol and intact circuits."""
+    """Condition a circuit at every interval in every arm; at short intervals only with the delay protocol and no lesion."""
     intervals, cells, acquisition, extinction = ISI_SIZES[scale]
     experiments = []
     for seed, (protocol, lesions, rule) in product(seeds, ARMS.values()):
@@ -254,7 +254,7 @@ def _savings_table(results: Results) -> Blocks:
 
 
 def _differences(one: Sequence[float | None], other: Sequence[float | None]) -> list[float | None]:
-    """Return the first value minus the second for each seed; None if one of them is missing."""
+    """Return the first value minus the second for each seed; None if either of them is missing."""
     return [None if a is None or b is None else a - b for a, b in zip(one, other, strict=True)]
 
 
@@ -299,7 +299,7 @@ LESIONS_SIZES = {"smoke": (300, 25, 20), "course": (10_000, 100, 100), "paper": 
 
 
 def _lesions_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
-    """Condition an intact circuit and, for each lesion, a circuit that has only this lesion, from before the first trial."""
+    """Condition an intact circuit and, for each lesion, a circuit with only this lesion, made before the first trial."""
     cells, acquisition, extinction = LESIONS_SIZES[scale]
     trials: dict[str, Any] = {"acquisition": acquisition, "extinction": extinction, "cells": cells}
     lesions = ((), *((lesion,) for lesion in LESIONS))

@@ -51,7 +51,7 @@ SOURCES_SIZES = {
 
 
 def _sources_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """For both losses, compare each source with the exact gradient, then use it in PGD-40 against both kinds of prediction."""
+    """For both losses, compare each gradient source with the exact gradient, then use it in PGD-40 on both predictions."""
     hidden, epochs, compared, attacked, searched, judging, sources = SOURCES_SIZES[scale]
     experiments: list[Experiment] = []
     for seed, loss in product(seeds, ("cross-entropy", "zero-one")):
@@ -66,7 +66,7 @@ def _sources_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experi
 
 
 def _sources_table(results: Results) -> Blocks:
-    """Show a row per network and source; means over seeds."""
+    """Show a row for each network and gradient source; entries are means over seeds."""
     rows, config = [], results.where(GradientSources)[0][0]
     for network, group in results.by(lambda config: describe(config.trainings[0])).items():
         measured = group.where(GradientSources)
@@ -134,7 +134,7 @@ def gradient(train: Train) -> str:
 
 
 def _whitebox_table(results: Results) -> Blocks:
-    """Show one row per network, means over seeds in percent."""
+    """Show one row per network; entries are means over seeds in percent."""
     columns: list[tuple[str, Callable[[Results], str]]] = []
     for answer, kind in (("OT", AttackedModel), ("LAP", AttackedAverage)):
         transferred = f"all.adversarial_{answer.lower()}.accuracy"

@@ -59,7 +59,7 @@ EPSILONS = (0.005, 0.05)
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Measure how long each network takes to the target with each way of learning; also train and evaluate one of each."""
+    """Measure how long each network takes to reach the target in each way of learning; also train and evaluate it."""
     size, experiments = SIZES[scale], list[Experiment]()
     for seed in seeds:
         for network in size.networks:
@@ -111,14 +111,14 @@ def table(results: Results) -> Blocks:
 
 
 def _to_target(found: Results, of: Callable[[Record], float]) -> str:
-    """Write the mean over the seeds, with a mark if a run ended before it reached the target."""
+    """Format the mean over the seeds, marked with ">" if a run ended before it reached the target."""
     records = found.where(TimeToAccuracy).records
     reached = all(record["reached"] for record in records)
     return ("" if reached else "> ") + number(float(np.mean([of(record) for record in records])))
 
 
 def _passes(found: Results) -> str:
-    """Write how many evaluations of the loss a step needs for each image."""
+    """Format the number of loss evaluations that a step needs for each image."""
     config, record = found.where(TimeToAccuracy)[0]
     return f"{record['loss_evaluations'] / (record['steps'] * config.train.batch_size):,.0f}"
 

@@ -233,7 +233,7 @@ def _drawn(functions: dict[str, Callable[..., np.ndarray]]) -> Curves:
 
 
 def _losses(results: Results) -> list[tuple[str, Curves]]:
-    """Return training loss (mean over an epoch, each image before its update) and validation loss (at the end of the epoch)."""
+    """Return the training loss (epoch mean, measured before each update) and the validation loss (at the end of each epoch)."""
     panels: list[tuple[str, Curves]] = []
     networks = {config.target: record["runs"][0] for config, record in results.where(seed=results[0][0].seed)}
     for train, run in networks.items():

@@ -109,7 +109,7 @@ PlannedCheck = namedtuple("PlannedCheck", "name value alarm")  # a check that th
 
 
 def papers_checks(model: MaskedModel, epsilon: float) -> list[PlannedCheck]:
-    """Return the verdicts of the paper's checks of its attack at one ε, with the tolerance of our checklist."""
+    """Return the outcomes at one ε of the checks that the paper plans for its attack, with the tolerance of our checklist."""
     printed, chance = model.under("mse", "as printed", epsilon), 1 / model.gradients["mse"]["classes"]
     gains = {
         "FGSM breaks more": printed - model.by_paper("fgsm-mse", epsilon),
@@ -232,7 +232,7 @@ def _typical_change(lines: Curves) -> float:
 
 
 def _panel(objective: str, record: Record) -> tuple[str, Curves]:
-    """Return the share of entries per bin, between the outermost non-empty bins, with the share of zeros as title."""
+    """Return the share of entries in each bin, from the first to the last non-empty one; the title gives the share of zeros."""
     middles = np.convolve(np.array(record["edges"], dtype=np.float64), [0.5, 0.5], mode="valid")
     sides = [record[when] for when in ("before", "after")]
     counts = np.array([side["counts"] for side in sides], dtype=np.float64)

@@ -71,7 +71,7 @@ def models(data: Data, shipped: bool) -> dict[str, Train]:
 
 
 def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[str, list[Attack]]:
-    """Return by name the searches to compare, with equal numbers of steps; searches for the nearest image ignore ε."""
+    """Return the searches to compare, by name; searches for the nearest image ignore ε."""
     widest, starts = EPSILONS[name][-1], range(seed, seed + size.starts)
 
     def each(method: str, objective: str, **settings: Any) -> list[Attack]:

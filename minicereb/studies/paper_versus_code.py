@@ -38,7 +38,7 @@ SIZES = {
 
 
 def ways(model: CerebellumModel, data: Data, epochs: int, seed: int) -> Iterator[tuple[str, Train]]:
-    """Yield, by name, the code's training run, that run with one thing changed to match the paper, and the paper's run."""
+    """Yield names and training runs: the code's, the code's with one thing changed to match the paper, and the paper's."""
     coded = as_coded(model, data, epochs, seed)
     yield "as the code has it", coded
     yield "batch of ten", replace(coded, batch_size=10)

@@ -68,7 +68,7 @@ def runs_of(results: Results) -> dict[str, list[Record]]:
 
 
 def ratio(records: list[Record], others: list[Record]) -> str:
-    """Return the ratio of two ways' numbers of passes, with the same seeds: geometric mean and 95% interval over seeds."""
+    """Format the ratio of the passes that two ways of learning need, seed by seed: geometric mean and 95% interval."""
     logs = [log(a["loss_evaluations"] / b["loss_evaluations"]) for a, b in zip(records, others, strict=True)]
     shown = number(exp(sum(logs) / len(logs)))
     if len(logs) < 2:
@@ -78,7 +78,7 @@ def ratio(records: list[Record], others: list[Record]) -> str:
 
 
 def table(results: Results) -> Blocks:
-    """Tabulate the passes of each way of learning at its fastest rate, also as multiples of the best earlier way's passes."""
+    """Tabulate the passes of each way of learning at its fastest rate, also as a multiple of those of the best earlier way."""
     runs = runs_of(results)
 
     def passes(name: str) -> float:

@@ -97,7 +97,7 @@ def table(results: Results) -> Blocks:
 
 
 def _median(values: Sequence[float], form: str = "{:.1f}") -> str:
-    """Format median and quartiles."""
+    """Format the median and the quartiles."""
     if not values:
         return "-"
     low, middle, high = (form.format(value) for value in np.quantile(values, (0.25, 0.5, 0.75)))

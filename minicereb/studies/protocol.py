@@ -160,12 +160,11 @@ def robustness_study(
     label : callable
         Maps a training run to the model's name in tables and figures.
     captions : mapping
-        Captions of the figures by name; the caption under the study's name is extended by the caption of accuracy against
-        ε.
+        Captions of the figures by name; the caption of accuracy against ε is appended to the one under the study's name.
     reference : callable
-        Whether a training run is the reference for its group; by default the first run is.
+        Returns whether a training run is the reference of its group; by default, the first run is.
     figures : callable, optional
-        Maps the results by model to figures by name; by default only accuracy against ε, with colours from dark to light.
+        Maps the results of each model to figures by name; by default, accuracy against ε, with colours from dark to light.
     name, question, expectation, inputs
         As in :class:`~minicereb.studies.study.Study`; the expectation is appended to a paragraph about the paper.
     """

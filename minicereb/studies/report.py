@@ -36,14 +36,14 @@ def report_on(folder: Path, place: str | None = None) -> Page:
     ----------
     folder : Path
     place : str, optional
-        New place of an evaluation's data (see :func:`minicereb.experiments.runs.dataset_of`); other pages need no data.
+        Where the data of an evaluation are now (see :func:`minicereb.experiments.runs.dataset_of`); other pages need no data.
 
     Raises
     ------
     InputError
         If `folder` is none of these, or `place` is given for a page that needs no data.
     DataError
-        If a file in it is damaged.
+        If a file in the folder is damaged.
     """
     if not folder.is_dir():
         raise InputError("DIR", str(folder), f"{EXPECTED}; {'this is a file' if folder.exists() else 'there is no such folder'}")

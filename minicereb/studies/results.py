@@ -50,7 +50,7 @@ class Results(list[tuple[Any, Record]]):
         test : callable
             Predicate on experiments of this kind.
         **settings
-            Values of the experiment's fields or, if it has no such field, of its attack's.
+            Required values of the experiment's fields or, if it has no such field, of its attack's fields.
         """
         chosen = ((c, r) for c, r in self if isinstance(c, kind) and test(c))
         wanted = settings.items()
@@ -64,17 +64,17 @@ class Results(list[tuple[Any, Record]]):
         return groups
 
     def values(self, of: str | Callable[[Record], Any]) -> list[Any]:
-        """Return the number of this name from each record that has it; ``"true.before"`` is ``record["true"]["before"]``."""
+        """Return the entry `of` from each record that has it; ``"true.before"`` means ``record["true"]["before"]``."""
         return [value for _, record in self if (value := _entry(record, of)) is not None]
 
     def mean(self, of: str | Callable[[Record], Any]) -> float | None:
-        """Return the mean of :meth:`values`, None if there are none."""
+        """Return the mean of :meth:`values`, or None if there are no values."""
         values = self.values(of)
         return sum(values) / len(values) if values else None
 
     @property
     def records(self) -> list[Record]:
-        """Only the records."""
+        """The records, without their experiments."""
         return [record for _, record in self]
 
     @property

@@ -55,7 +55,7 @@ def circuits(synapses: int, epsilon: float) -> list[CerebellumModel]:
 
 
 def trainings(data: Data, scale: str, seed: int, epsilon: float) -> list[Train]:
-    """Return the training runs for one ε: circuits, perceptrons trained on attacks or bounds, a likelihood-ratio network."""
+    """Return the training runs for one ε: circuits, perceptrons trained on attacks or bounds, and a noisy network."""
     size = SIZES[scale]
 
     def training(model: Model, batch_size: int, rate: float, optimizer: str = "rmsprop", **how: Any) -> Train:
@@ -72,7 +72,7 @@ def trainings(data: Data, scale: str, seed: int, epsilon: float) -> list[Train]:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Evaluate every model at the ε for which it was trained, or at both ε, and compare it with the complete circuit."""
+    """Evaluate every model at the ε for which it was trained (or at all ε), and compare it with the complete circuit."""
     experiments: list[Experiment] = []
     for seed in seeds:
         epsilons: dict[Train, tuple[float, ...]] = {}

@@ -61,7 +61,7 @@ def _sparsity_figures(models: Models) -> Figures:
 
 
 def _largest(lines: Curves) -> str:
-    """Describe at which k the line that varies most is highest; each line shows the accuracy at one ε."""
+    """State the k at which the most variable line is highest; each line shows the accuracy at one ε."""
     name = max((each for each in lines if each.startswith("ε")), key=lambda each: np.ptp(lines[each][1]))
     inputs, values = lines[name][:2]
     best = values.argmax()
@@ -147,7 +147,7 @@ Values = dict[int, WithInterval]  # by k
 
 
 def dimensions(results: Results) -> dict[str, Values]:
-    """Return the dimension by measure and k: with one seed, the interval over images; with several, the geometric mean.
+    """Return dimensions by measure and k: for one seed with an interval over images, otherwise as geometric means over seeds.
 
     The closed form, for threshold cells with equal weights on independent normal inputs, has no interval.
     """
@@ -176,7 +176,7 @@ def _by_inputs(results: Results) -> Models:
 
 
 def table(results: Results) -> Blocks:
-    """Return accuracy and dimension for every k, the best k of each, which k give more or less than k = 4, and comparisons."""
+    """Show accuracy and dimension for every k, the best k for each quantity and how it differs from k = 4, and comparisons."""
     models, measured = _by_inputs(results), dimensions(results)
     answers = _answers(results, models, measured)
     return [*_accuracies(models), *_dimensions(results, measured), *answers, *tables.comparison_table(results)]
@@ -216,7 +216,7 @@ def _dimensions(results: Results, measured: dict[str, Values]) -> Blocks:
 
 
 def _answers(results: Results, models: Models, measured: dict[str, Values]) -> Blocks:
-    """Return for each quantity the best k, the value at k = 4, and which k give more, less, or the same within the error."""
+    """Show for each quantity the best k, the value at k = 4, and which k give larger, smaller or indistinguishable values."""
     config, significant = evaluation_of(models)[0], _significant(results)
     test = _shares(models)
     rows = [_answer("test accuracy, %", test, _apart(test))]
@@ -236,7 +236,7 @@ def _answers(results: Results, models: Models, measured: dict[str, Values]) -> B
 
 
 def _answer(name: str, values: Values, signs: dict[int, int]) -> list[str]:
-    """Return a row of the table of answers; `signs` is 1 for each k that gives more than k = 4, -1 for less, 0 if unknown."""
+    """Return the row for one quantity; `signs` is 1 for each k with a larger value than k = 4, -1 if smaller, 0 if unclear."""
     best = max(values, key=lambda k: values[k].value)
     write = number if name.startswith("dimension") else "{:.1f}".format
     named = [", ".join(f"{k}" for k in values if k != NATURAL and signs[k] == sign) or "-" for sign in (1, -1, 0)]

@@ -80,10 +80,10 @@ def carry_out(
 ) -> Generator[Progress, None, None]:
     """Run a study in the folder `out`, yielding its progress; complete experiments are not run again.
 
-    At the end ``out/study.json`` holds every experiment with its record and ``out/table.md`` the tables, next to the figures, if
-    the study has any. A complete study in a read-only folder is left unchanged, and can still be printed.
-    Without a `pool` this process runs the jobs in sequence. If some jobs cannot be done, it raises :class:`NotDone` after all
-    other jobs have been run.
+    At the end, ``out/study.json`` holds every experiment with its record, and ``out/table.md`` holds the tables. Figures,
+    if the study has any, are in the same folder. A complete study in a read-only folder is left unchanged, and can still be
+    printed. Without a `pool` this process runs the jobs in sequence. If some jobs cannot be done, :class:`NotDone` is
+    raised after all other jobs have been run.
     """
     study.check(dataset)
     plan = study.plan(Data(dataset.name, dataset.sha256), scale, seeds)
@@ -116,7 +116,7 @@ def _may_be_written(folder: Path) -> bool:
 
 
 def _is_kept(out: Path, about: dict[str, Any], plan: Sequence[Experiment]) -> bool:
-    """Whether the folder holds the results of exactly these experiments, and their tables."""
+    """Return whether the folder holds the results of exactly these experiments, and their tables."""
     try:
         stored = read_study(out / "study.json")
         kept = [config_hash(from_json(each["config"])) for each in stored["results"]]

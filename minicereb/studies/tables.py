@@ -1,4 +1,4 @@
-"""Tables and figures shared by several studies: the paper's attacks, attacks and certificates, paired comparisons."""
+"""Tables and figures shared by several studies: accuracy under the paper's and other attacks, certificates, comparisons."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ HEAD = ("first", "second", "seed", "ε", "measure", "difference [95%]", "first a
 
 
 class ComparedAt(NamedTuple):
-    """One comparison at one ε; ``found``: a record of :func:`minicereb.experiments.kinds.paired.compared`."""
+    """One comparison at one ε; ``found`` is a record of :func:`minicereb.experiments.kinds.paired.compared`."""
 
     config: PairedComparison
     epsilon: str
@@ -232,7 +232,7 @@ class ComparedAt(NamedTuple):
 
 
 def comparisons(results: Results, labels: Sequence[str] = ("attacked",)) -> list[ComparedAt]:
-    """Return the comparisons among the results: on clean images, then for each ε those with these labels that exist."""
+    """Return the comparisons among the results: on clean images, then at each ε those of the `labels` that exist."""
     rows = []
     for config, record in results.where(PairedComparison):
         rows.append(ComparedAt(config, "-", "clean", record["clean"]))

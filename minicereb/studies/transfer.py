@@ -53,7 +53,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TransferMatrix]
 
 
 def table(results: Results) -> Blocks:
-    """Show a row per attacked model and a column per classifying model; means over seeds."""
+    """Show a row for each attacked model and a column for each classifying model; entries are means over seeds."""
     config, record = results[0]
     scale = next(scale for scale in SIZES if SIZES[scale][-2:] == (config.attack.steps, config.images))
     names = list(models(config.models[0].data, scale, 0))

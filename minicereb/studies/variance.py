@@ -89,7 +89,7 @@ class Measured(NamedTuple):
 
 
 def condition_of(config: EstimatorVariance) -> tuple[str, str]:
-    """Return loss and state of the network."""
+    """Return the loss of the measured network and its state of training."""
     state = "untrained" if not config.trained else "half trained" if config.train.optimizer == "sgd" else "trained"
     assert isinstance(config.train.model, NoisyModel)
     return config.train.model.loss, state
@@ -109,14 +109,14 @@ def measured(results: Results, name: str, condition: tuple[str, str]) -> Measure
 
 
 def reduction(plain: Measured, other: Measured, layer: int) -> Ratio:
-    """Return the ratio of the plain estimator's variance to this one's at equal K, as the geometric mean over seeds."""
+    """Return the ratio of the plain estimator's variance to another one's at equal K, as the geometric mean over seeds."""
     logarithms = np.log(plain.variances[:, layer] / other.variances[:, layer])
     errors = np.hypot(plain.errors[:, layer], other.errors[:, layer])
     return Ratio(float(logarithms.mean()), float(sqrt(np.square(errors).sum()) / len(errors)))
 
 
 def gain(plain: Measured, other: Measured) -> float:
-    """Return the ratio of the plain estimator's variance × seconds to this one's, in the first layer."""
+    """Return the ratio of the plain estimator's variance × seconds to another estimator's, in the first layer."""
     products = [each.variances[:, 0] * each.seconds for each in (plain, other)]
     return float(np.exp(np.log(products[0] / products[1]).mean()))
 

@@ -28,7 +28,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Split the variance of every network's loss into parts, and measure its gradient's variance with both kinds of noise."""
+    """Split the variance of each network's loss into parts; measure the gradient's variance with random and Sobol noise."""
     size = SIZES[scale]
     experiments: list[Experiment] = []
     for seed in seeds:
@@ -68,7 +68,7 @@ def part(found: Results, name: str) -> str:
 
 
 def layers(found: Results, name: str) -> str:
-    """Return the share of each layer's noise in percent."""
+    """Return the share of the variance due to each layer's noise, in percent."""
     count = len(found.where(NoiseVariance)[0][1][name])
     return ", ".join(number(100 * _mean(found, lambda record, at=n: record[name][at])[0]) for n in range(count))
 

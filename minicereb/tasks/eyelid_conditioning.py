@@ -69,7 +69,7 @@ class Eyelid:
 
     @property
     def description(self) -> str:
-        """A few words."""
+        """A short description."""
         rest = f", without {', '.join(self.lesions)}" if self.lesions else ""
         rest += "" if self.rule == "delta" else f", {self.rule}"
         return f"{self.protocol} {self.interval} ms{rest}, forgetting {self.forgetting:g}, {self.cells:,} cells, seed {self.seed}"

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: bounds on the accuracy against ε, sizes of gradients, nearest misclassified images."""
+"""Figures of an evaluation: bounds on the accuracy against ε, sizes of gradients, and nearest misclassified images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PICTURES = 8
 
 
 def draw_evaluation(folder: Path, record: Record, dataset: Dataset) -> list[str]:
-    """Draw the figures of an evaluation into its folder, except those that exist or cannot be drawn; return their paths."""
+    """Draw the missing figures of an evaluation, where possible, into its folder; return the paths of all its figures."""
     paths = [folder / name for name in FIGURES]
     drawn = (lambda: accuracy_figure(record), lambda: gradients_figure(record), lambda: nearest_figure(folder, dataset))
     for path, draw in zip(paths, drawn, strict=True):
@@ -37,14 +37,14 @@ def draw_evaluation(folder: Path, record: Record, dataset: Dataset) -> list[str]
 
 
 def seeks_nearest(record: Record) -> bool:
-    """Whether an attack of the evaluation searched for the nearest misclassified image."""
+    """Return whether an attack of the evaluation searched for the nearest misclassified images."""
     return any(attack_named(name).smallest for name in record["epsilons"][0]["by_attack"] if name in attack_names())
 
 
 def accuracy_figure(record: Record) -> Figure:
     """Draw the measured accuracies against ε with their intervals, and the clean accuracy at ε = 0.
 
-    Only a search for the nearest misclassified image measures the accuracy between two ε; other attacks go as far as ε allows.
+    Only a search for the nearest misclassified image measures the accuracy between the given ε; other attacks use the full ε.
     The curve of a search for the nearest image begins at the smallest ε.
     """
     entries = record["epsilons"]
@@ -89,7 +89,7 @@ def gradients_figure(record: Record) -> Figure | None:
 
 
 def nearest_figure(folder: Path, dataset: Dataset) -> Figure | None:
-    """Draw the nearest misclassified image of the first few test images; None if there is none or the data are not images."""
+    """Draw the nearest misclassified image found for each of the first test images; None if none was found or can be shown."""
     paths = block_paths(folder)
     if not paths or len(dataset.image_shape) < 2 or dataset.image_shape[2:] not in ((), (1,), (3,), (4,)):
         return None

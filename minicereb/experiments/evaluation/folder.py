@@ -1,4 +1,4 @@
-"""The folder of an evaluation, which can be interrupted and resumed: the outcome of every attack on every image."""
+"""The folder of an evaluation, with the outcome of every attack on every image; an interrupted evaluation can be resumed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class _Owned(TypedDict, total=False):
 
 
 class EvaluationRecord(_Owned):
-    """``evaluation.json``."""
+    """The content of ``evaluation.json``."""
 
     run: str
     model: str
@@ -105,7 +105,7 @@ class _Checklists(TypedDict):
 
 
 class Owner(NamedTuple):
-    """The owner of an evaluation: settings with this hash, and a model file with this SHA-256."""
+    """What an evaluation belongs to: the settings with this hash, and the model file with this SHA-256."""
 
     hash: str
     model_sha256: str
@@ -117,9 +117,10 @@ class Owner(NamedTuple):
 def evaluate_into(
     folder: Path, target: EvaluationTarget, plan: EvaluationPlan, images: int, about: Record, owner: Owner | None = None
 ) -> Generator[str, None, Record]:
-    """Evaluate the first `images` test images into a separate folder, or resume; yield the progress, return the record.
+    """Evaluate the first `images` test images, or resume their evaluation; yield the progress and return the record.
 
-    The record, which begins with `about`, is also written to ``evaluation.json``. Files of another `owner` cause an error.
+    The record, which begins with `about`, is also written to ``evaluation.json`` in `folder`. An error is raised if the
+    folder holds files of another `owner`.
     """
     if (folder / RECORD).exists():
         return _same_evaluation(folder, plan, images, about, owner)
@@ -200,7 +201,7 @@ def _same_evaluation(folder: Path, plan: EvaluationPlan, images: int, about: Rec
 
 
 def block_paths(folder: Path) -> list[Path]:
-    """Return the files with the outcomes, in the order of the images; each has the ``arrays()`` of an :class:`Outcomes`."""
+    """Return the files of outcomes, in the order of the images; each holds the ``arrays()`` of an :class:`Outcomes` object."""
     return sorted(folder.glob("images-*.npz"))
 
 
@@ -259,7 +260,7 @@ def _read_block(path: Path, owner: Owner | None) -> tuple[Outcomes, int, float]:
 def _checks(
     folder: Path, target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, owner: Owner | None
 ) -> Generator[str, None, list[list[Record]]]:
-    """Go through the checklist at every ε; earlier results are read from a file, unless a version before 0.2 wrote it."""
+    """Go through the checklist at every ε; stored results are reused if version 0.2 or later wrote them."""
     path, found = folder / CHECKLIST, list[list[Any]]()
     if path.exists():
         stored = read_json(path, _Checklists | list[list[Line]])

@@ -1,4 +1,4 @@
-"""Evaluation of a user's own classifier, made by a function whose name is given."""
+"""Evaluation of a user's own classifier, given by the name of a function that returns it or as an ONNX file."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ DECLARED = {field.name: declared(field) for field in fields(EvaluatedModel)}
 def classifier_named(name: str) -> Any:
     """Return the classifier made by the function ``package.module:factory``, or stored in an ONNX file.
 
-    The module may be in the working folder. It raises :class:`InputError` if there is no such function or it does not
-    return a classifier, and :class:`MinicerebError` if the function fails.
+    The module may be in the working folder. An :class:`InputError` is raised if there is no such function or it does not
+    return a classifier, and a :class:`MinicerebError` if the function fails.
     """
     if name.endswith(".onnx"):
         return read_onnx(Path(name)).network
@@ -113,8 +113,8 @@ def _require_finite(values: Any, what: str) -> None:
 class OwnModel:
     """Settings of the evaluation of a user's classifier.
 
-    `gradient` is ``"analytic"``, or ``"eot"`` for a randomised classifier: every search then averages over `draws` calls. One
-    further call, independent of the search, decides whether an image is broken.
+    `gradient` is ``"analytic"`` or, for a randomised classifier, ``"eot"``: the searches then average over `draws` calls.
+    Whether an image is broken is decided by one further call, independent of the search.
     """
 
     name: str
@@ -133,15 +133,15 @@ class OwnModel:
 
 
 def evaluate_own_model(config: OwnModel, dataset: Dataset, out: Path) -> Generator[str, None, Record]:
-    """Evaluate a user's classifier into the folder `out`; yield the progress in words, return the record.
+    """Evaluate a user's classifier and write the results into the folder `out`; yield the progress and return the record.
 
-    The function may return a different classifier at every call, so an earlier evaluation is not resumed. The files of an
-    earlier evaluation are replaced if it has the same name, data and settings; otherwise they are kept.
+    The named function may return a different classifier at every call, so an earlier evaluation is not resumed. The files
+    of an earlier evaluation with the same name, data and settings are replaced.
 
     Raises
     ------
     InputError
-        If `out` holds anything else, or the evaluation of another model, on other data or with other settings.
+        If `out` holds other files, or an evaluation of another model, on other data or with other settings.
     """
     check_images(config, dataset)
     _check_folder(out)
@@ -178,13 +178,13 @@ def _files(out: Path) -> list[Path]:
 
 
 def _check_folder(out: Path) -> None:
-    """Raise unless an evaluation may be written into `out`."""
+    """Raise an error unless an evaluation may be written into `out`."""
     if out.exists() and (not out.is_dir() or set(contents(out)) - set(_files(out))):
         raise InputError("out", str(out), "a new or empty folder, or one that holds nothing but an evaluation")
 
 
 def _check_not_another(config: OwnModel, dataset: Dataset, out: Path) -> None:
-    """Raise if `out` holds another complete evaluation."""
+    """Raise an error if `out` holds another complete evaluation."""
     if not (out / folder.RECORD).exists():
         return
     kept = folder.read_evaluation(out)

@@ -47,7 +47,7 @@ CERTIFYING = 10_000  # smallest number of noisy runs for a certificate of the me
 @config_kind
 @dataclass(frozen=True)
 class EvaluatedModel(Experiment):
-    """A trained model under every attack and certificate.
+    """A trained model evaluated with several attacks and certificates.
 
     The mean prediction of a noisy network (``answer="lap"``) is judged by `replications` runs with fresh noise, which no attack
     has used, and certified with at least 10,000 runs.
@@ -68,7 +68,8 @@ class EvaluatedModel(Experiment):
     )
     gradient: str = setting(
         "fitting",
-        "Source of the input gradient; fitting takes one that suits the model: its own, through thresholds, or an estimate.",
+        "Source of the input gradient; fitting chooses what suits the model: its own gradient, one through thresholds, or an "
+        "estimate.",
         choices=("fitting", *GRADIENTS),
     )
     draws: int = setting(32, "Noise samples per gradient estimate; for eot, calls of the model.", **DRAWS)
@@ -88,7 +89,7 @@ class EvaluatedModel(Experiment):
         return getattr(self.train.model, "mossy_fibres", "") == "threshold"
 
     def check_record(self, record: Record) -> None:
-        """Raise :class:`~minicereb.documents.Mismatch` unless the parts of a record fit each other and these settings."""
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record is consistent and fits these settings."""
         check_evaluation(record)
         epsilons = [entry["epsilon"] for entry in record["epsilons"]]
         if epsilons != list(self.epsilons):
@@ -126,7 +127,7 @@ class EvaluatedModel(Experiment):
         return certifier, None
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Evaluate the model into the folder of its run."""
+        """Evaluate the model and write the results into the folder of its run."""
         model, run = laboratory.model(self.train), run_evaluated(self, laboratory)
         substitutes = {describe(train): laboratory.model(train) for train in self.substitutes}
         with closing(evaluate_run(self, run, model, laboratory.dataset, substitutes)) as evaluation:
@@ -145,7 +146,7 @@ class EvaluatedModel(Experiment):
                 yield Measurement(model, measure, entry[side], interval, record["images"])
 
     def cost(self, probes: Probes) -> Cost:
-        """Return an upper bound on the cost, as if every image withstood every attack; it includes certificates and checklist."""
+        """Return the cost, with certificates and checklist, for the worst case that every image withstands every attack."""
         if self.answer != "ot":
             return Cost()
         gradient, certificate = probes.evaluation(self)
@@ -183,7 +184,7 @@ def fitting_gradient(model: Any, answer: str = "ot") -> str:
 
 
 def check_epsilons(epsilons: tuple[float, ...]) -> None:
-    """Raise :class:`InputError` unless these are attack bounds in ascending order."""
+    """Raise :class:`InputError` unless `epsilons` are valid attack bounds in ascending order."""
     shown = ",".join(f"{epsilon:g}" for epsilon in epsilons)
     require(len(epsilons) > 0, "epsilon", shown, "at least one number")
     require(all(0 <= epsilon <= LARGEST for epsilon in epsilons), "epsilon", shown, f"numbers from 0 to {LARGEST:g}")
@@ -197,9 +198,9 @@ def check_images(config: Any, dataset: Dataset) -> None:
 
 
 def target_of(config: Any, dataset: Dataset, trained: dict[str, Any], **model: Any) -> EvaluationTarget:
-    """Return the evaluation's target: a `model`, and attacks transferred from a standard substitute and the `trained` models.
+    """Return what an evaluation attacks: a `model`, with a standard substitute and the `trained` models for transfer attacks.
 
-    It raises :class:`InputError` if all attacks are transferred and there is no model from which to transfer them.
+    An :class:`InputError` is raised if all attacks are transferred and there is no model from which to transfer them.
     """
     substitutes, why = substitutes_for(dataset, config.seed, trained)
     if not substitutes and all(attack_named(name).transferred for name in config.attacks):
@@ -238,7 +239,7 @@ def evaluation_folder(run: Run, config: EvaluatedModel) -> Path:
 
 
 def run_evaluated(config: EvaluatedModel, laboratory: Laboratory) -> Run:
-    """Return the first of these that exists: the run that has been evaluated, the first complete run, the study's own run."""
+    """Return the first complete run that was evaluated, or else the first complete run, or else the study's incomplete run."""
     runs = list(laboratory.complete_runs(config.train)) or [laboratory.run(config.train)]
     return next((run for run in runs if (evaluation_folder(run, config) / RECORD).exists()), runs[0])
 
@@ -246,10 +247,10 @@ def run_evaluated(config: EvaluatedModel, laboratory: Laboratory) -> Run:
 def evaluate_run(
     config: EvaluatedModel, run: Run, model: Any, dataset: Dataset, substitutes: dict[str, Any]
 ) -> Generator[str, None, Record]:
-    """Evaluate the model of a run into its folder; yield the progress in words, return the record.
+    """Evaluate the model of a run and write the results into its folder; yield the progress and return the record.
 
-    It raises :class:`InputError` if the model has no mean prediction, or if the data have fewer test images than the
-    evaluation needs.
+    An :class:`InputError` is raised if the model needs a mean prediction but has none, or if the data have fewer test
+    images than the evaluation needs.
     """
     check_images(config, dataset)
     noisy = isinstance(model, NoisyNetwork) and any(layer.law is not None for layer in model.layers)
@@ -279,5 +280,5 @@ def evaluate_run(
 
 
 def owner_of(config: EvaluatedModel, run: Run) -> Owner:
-    """Return the settings and the model of an evaluation."""
+    """Return the :class:`Owner` of an evaluation: its settings and its model."""
     return Owner(config_hash(config), run.manifest["model_sha256"])

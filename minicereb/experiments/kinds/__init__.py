@@ -1,1 +1,1 @@
-"""The kinds of experiments, each with its settings, a frozen dataclass, and the generator that runs it."""
+"""The kinds of experiments; each is a frozen dataclass of settings with a generator that runs the experiment."""

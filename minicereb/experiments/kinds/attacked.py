@@ -94,13 +94,13 @@ ACCURACIES: dict[str, Any] = {
 @config_kind
 @dataclass(frozen=True)
 class AttackedModel(UnderAttack):
-    """A trained model under an attack: its accuracy before and after."""
+    """The accuracy of a trained model before and under an attack."""
 
     record_shape = shape(**ACCURACIES, seconds=float)
     kept_with_run: ClassVar[bool] = True
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model; the record is what :meth:`Tally.record` returns."""
+        """Attack the model and return the record that :meth:`Tally.record` makes."""
         tally = Tally()
         doing = f"attacking {describe(self.train)}: {self.attack.method} on {self.attack.objective} at {self.attack.epsilon:g}"
         for _ in tally.over(self, laboratory.model(self.train), laboratory.dataset):
@@ -110,7 +110,7 @@ class AttackedModel(UnderAttack):
 
 @dataclass
 class Tally:
-    """Counts over the blocks of an attack; with `keep_images` also the blocks themselves, for :meth:`save`."""
+    """Counts over the blocks of an attack and, with `keep_images`, the blocks themselves for :meth:`save`."""
 
     keep_images: bool = False
     images: int = 0
@@ -127,7 +127,7 @@ class Tally:
         self.blocks += [block] if self.keep_images else []
 
     def over(self, config: AttackedModel, model: Any, dataset: Dataset) -> Iterator[Tally]:
-        """Attack a model, counting and yielding this tally after every block."""
+        """Attack a model block by block; after each block, add it to this tally and yield the tally."""
         began = time.monotonic()
         for block in config.blocks(model, dataset):
             self.add(block)
@@ -214,7 +214,7 @@ class AttackedAverage(UnderAttack):
         return self.counts(done, clean, robust)
 
     def cost(self, probes: Probes) -> Cost:
-        """Return an unknown cost, since attacks on the mean of many noisy runs are not estimated."""
+        """Return an unknown cost: the time of attacks on the mean of many noisy runs is not estimated."""
         return Cost()
 
 
@@ -243,7 +243,7 @@ class BrokenImages(UnderAttack):
         require_length(record["distance"], len(record["broken"]), "distance")
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model, first with `after` if this is given; the accuracy is the accuracy under both attacks."""
+        """Attack the model, first with `after` if it is given; the recorded accuracy is the accuracy under both attacks."""
         dataset, began = laboratory.dataset, time.monotonic()
         require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
         ids, model = np.arange(self.images, dtype=np.int64), laboratory.model(self.train)
@@ -291,7 +291,7 @@ class MovedOutputs(UnderAttack):
     )
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model; ``by_true`` is the share of the rise in squared error due to the true output."""
+        """Attack the model; ``by_true`` in the record is the share of the rise in squared error caused by the true output."""
         model, rows, tally = laboratory.model(self.train), [], Tally()
         for block in self.blocks(model, laboratory.dataset):
             right = block.clean_predicted == block.y
@@ -314,7 +314,7 @@ class MovedOutputs(UnderAttack):
 
 
 def _true_rival_error(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the true output, the largest other output, the squared error, and the true output's share of the error per image."""
+    """Return, per image, the true output, the largest other output, the squared error, and the true output's part of it."""
     targets = np.eye(outputs.shape[1], dtype=np.float64)[labels]
     true = (outputs * targets).sum(axis=1)
     rival = np.where(targets > 0, -np.inf, outputs).max(axis=1)
@@ -344,7 +344,7 @@ class GradientSizes(UnderAttack):
             require_length(record[when]["counts"], max(0, len(record["edges"]) - 1), when, "counts")
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model; shares and counts refer to the images correctly classified before the attack."""
+        """Attack the model; the record's shares and counts refer to the images correctly classified before the attack."""
         model, dataset = laboratory.model(self.train), laboratory.dataset
         target = EvaluationTarget(model, dataset.x_test, dataset.y_test, dataset.image_shape, dataset.classes)
         found: dict[str, list[tuple[int, Record]]] = {"before": [], "after": []}
@@ -365,7 +365,7 @@ class GradientSizes(UnderAttack):
 
 
 def _counted(gradients: np.ndarray) -> Record:
-    """Shares and counts for some images."""
+    """Return the shares and counts of the gradients of some images."""
     statistics = gradient_statistics(gradients)
     sizes = np.abs(gradients[np.isfinite(gradients) & (gradients != 0)])
     powers = np.clip(np.log10(sizes), EDGES[0], EDGES[-1])
@@ -374,7 +374,7 @@ def _counted(gradients: np.ndarray) -> Record:
 
 
 def _together(parts: list[tuple[int, Record]], images: int) -> Record:
-    """Shares and counts for the images of all blocks."""
+    """Combine the shares and counts of blocks into those of all images."""
     counts = sum((part["counts"] for _, part in parts), np.zeros(len(EDGES) - 1, dtype=np.int64))
     means: Record = {name: sum(n * part[name] for n, part in parts) / max(1, images) for name in SHARES}
     return means | {"counts": [int(count) for count in counts]}

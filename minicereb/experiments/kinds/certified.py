@@ -40,7 +40,7 @@ SECONDS_BETWEEN_FILES = 5.0
 @config_kind
 @dataclass(frozen=True)
 class CertifiedModel(Experiment):
-    """Certificates of a trained model within ε in L∞.
+    """Certification of a trained model within ε in L∞.
 
     Intervals and linear relaxations come first, then slopes optimised for each image and, with `complete`, branch and bound.
     """
@@ -74,7 +74,7 @@ class CertifiedModel(Experiment):
         return (self.train,)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Certify the model into the folder of its run."""
+        """Certify the model and write the results into the folder of its run."""
         run = laboratory.run(self.train)
         with closing(certify_run(self, run, laboratory.model(self.train), laboratory.dataset)) as work:
             return (yield from work)
@@ -97,7 +97,7 @@ def certify_run(config: CertifiedModel, run: Run, model: Any, dataset: Dataset) 
     Raises
     ------
     InputError
-        If the model has no such certificate, or the data have fewer images.
+        If this method cannot certify the model, or the data have fewer test images than requested.
     """
     available = len(dataset.x_test)
     require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
@@ -148,7 +148,7 @@ def certify_run(config: CertifiedModel, run: Run, model: Any, dataset: Dataset) 
 
 
 def _known(path: Path, owner: str, labels: np.ndarray, inputs: int) -> dict[str, np.ndarray]:
-    """Return the verdicts so far: none, or those of an earlier call."""
+    """Return the verdicts of an earlier call, or arrays without verdicts if there was none."""
     n = len(labels)
     fresh = {
         "labels": labels,

@@ -37,11 +37,11 @@ class Conditioning(Experiment):
 
     @property
     def description(self) -> str:
-        """A few words."""
+        """A short description."""
         return self.session.description
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Run the session; the record is what :func:`summary` returns."""
+        """Run the session and return its :func:`summary`."""
         session, trials = Session(self.session), []
         for trial in session.trials():
             trials.append(trial)

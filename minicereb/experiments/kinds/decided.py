@@ -36,7 +36,7 @@ VERDICTS = {"certified": "unsat", "broken": "sat", "unknown": "unknown"}  # name
 @config_kind
 @dataclass(frozen=True)
 class DecidedProperty(Experiment):
-    """Whether a network has a property; the network "drawn" is small and random, and its property is robustness."""
+    """Decide whether a network has a property; the network "drawn" is small and random, and its property is robustness."""
 
     record_shape = shape(
         verdict=str,
@@ -52,7 +52,7 @@ class DecidedProperty(Experiment):
 
     @property
     def description(self) -> str:
-        """A few words."""
+        """A short description."""
         return f"{self.network}, {self.question}"
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
@@ -77,7 +77,7 @@ class DecidedProperty(Experiment):
         }
 
     def cost(self, probes: Probes) -> Cost:
-        """Return the time limit."""
+        """Return the time limit as an upper bound on the cost."""
         return Cost(self.seconds, disk=0, at_most=True)
 
 

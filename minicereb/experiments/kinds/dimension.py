@@ -1,4 +1,4 @@
-"""The dimension of a granule layer's activity, on images and on inputs with a known theoretical value."""
+"""The dimension of a granule layer's activity, on images and on inputs for which theory predicts it."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ CALIBRATION = 1_000  # training images that determine the thresholds
 class Dimension(Experiment):
     """The participation ratio of a granule layer's activity.
 
-    Nothing is learned. Only the wiring matters, and a model trained with the same seed has the same wiring. With the
-    inputs ``"pixels"``, each pixel is drawn from a different image, so that pixels are independent. Threshold cells have
-    the activity 1 above a threshold, otherwise 0. If the inputs are not normal, 1,000 inputs of the same kind, from the
-    training images, determine the threshold.
+    Nothing is learned. Only the wiring matters, and a model trained with the same seed has the same wiring. With the inputs
+    ``"pixels"``, each pixel is taken from a random image, so that pixels are independent. Threshold cells have the activity
+    1 above a threshold, otherwise 0. Unless the inputs are normally distributed, the thresholds are determined from 1,000
+    inputs of the same kind, made from training images.
     """
 
     record_shape = shape(
@@ -51,7 +51,9 @@ class Dimension(Experiment):
     )
     model: CerebellumModel = setting(help="The model whose granule layer is measured.")
     data: Data = setting(help="The data set.")
-    inputs: str = setting("images", "Test images, their pixels drawn independently, or standard normal numbers.", choices=INPUTS)
+    inputs: str = setting(
+        "images", "Kind of inputs: test images, their pixels drawn independently, or standard normal numbers.", choices=INPUTS
+    )
     units: str = setting("relu", "The model's own cells, or cells with a threshold.", choices=UNITS)
     weights: str = setting("gaussian", "The model's own weights, or 1/√k at every synapse.", choices=WEIGHTS)
     level: float = setting(0.1, "Share of the inputs for which a threshold cell fires.", above=0, below=1)
@@ -70,7 +72,7 @@ class Dimension(Experiment):
 
     @property
     def description(self) -> str:
-        """A few words."""
+        """A short description."""
         model = self.model
         wiring = model.wiring if model.inputs_per_cell is None else f"{model.wiring} k={model.inputs_per_cell}"
         cells = f"{model.cells:,} {self.units} cells, {self.weights} weights"
@@ -112,7 +114,7 @@ class Dimension(Experiment):
 
 
 def _drawn(config: Dimension, rows: np.ndarray, count: int, what: str) -> Array:
-    """Draw distinct images by seed, or rows with each pixel from a different image."""
+    """Draw distinct images, or, for the inputs ``"pixels"``, rows whose pixels each come from a random image."""
     rng = generator(config.seed, f"dimension {what}", INPUTS.index(config.inputs))
     if config.inputs == "images":
         return to_unit(to_device(rows[rng.permutation(len(rows))[:count]]))

@@ -1,4 +1,4 @@
-"""The variance of an estimator's gradients: the same estimate, drawn many times with independent noise."""
+"""The variance of an estimator's gradients, measured by repeating the same estimate with independent noise."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ LAYER = shape(variance=float, standard_error=float, squared_norm=float)
 @config_kind
 @dataclass(frozen=True)
 class EstimatorVariance(Experiment):
-    """The variance of an estimator's gradient of the mean loss over one fixed batch of training images."""
+    """The variance of an estimator of the gradient of the mean loss over one fixed batch of training images."""
 
     record_shape = shape(layers=list[LAYER], seconds=float)  # type: ignore[valid-type]
     train: Train = setting(help="A noisy network; the estimator that it learns by does not matter.")
     trained: bool = setting(help="Whether the network is measured after its training, or before.")
     estimator: str = setting(help="The estimator that is measured.")
-    last_layer: str = setting(help="How it estimates the gradient of the last layer.")
+    last_layer: str = setting(help="How the estimator computes the gradient of the last layer.")
     replications: int = setting(help="Noise samples per image and estimate.")
     draws: int = setting(help="Number of estimates, each with its own noise.", at_least=3)
     images: int = setting(25, "Number of training images in the batch, which the seed determines.", at_least=1)
     seed: int = setting(0, "Seed of the batch and of the noise.")
     placement: str = setting("all", "Whether all layers have noise at once, or one at a time.", choices=PLACEMENTS, added=True)
     probes: int = setting(
-        PROBES, "Number of units of a convolution that the estimators flip and resample change.", at_least=1, added=True
+        PROBES, "Number of units of a convolution changed by the estimators flip and resample.", at_least=1, added=True
     )
 
     def __post_init__(self) -> None:
@@ -101,7 +101,7 @@ def batch(train: Train, images: int, seed: int, laboratory: Laboratory) -> np.nd
 
 
 def summary(draws: np.ndarray) -> dict[str, float]:
-    """Return the summed variance of vectors, its standard error, and the squared norm of their mean, corrected for noise.
+    """Return the total variance of random vectors, its standard error, and an unbiased squared norm of their mean.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How well the direction of each source's input gradient agrees with the exact gradient of the mean, and each source's time."""
+"""Input gradients from several sources: how well their directions agree with the exact gradient, and how long they take."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOURCE = shape(cosine=float | None, standard_error=float | None, signs=float | N
 class GradientSources(Experiment):
     """Input gradients from several sources, compared with the exact gradient of a noisy network of at most 20 threshold neurons.
 
-    The images are the first ones, among the first 1,000 test images, that are classified correctly without noise.
+    The images are the first of the first 1,000 test images that are classified correctly without noise.
     """
 
     record_shape = shape(images=Count, exact=SOURCE)
@@ -105,7 +105,7 @@ def _gradient(
 
 
 def _cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Cosine of each pair of rows; 0 where a row is 0."""
+    """Return the cosine of each pair of corresponding rows; 0 if one of the rows is zero."""
     products = (one * other).sum(axis=1)
     lengths = np.sqrt((one * one).sum(axis=1) * (other * other).sum(axis=1))
     return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)

@@ -1,4 +1,4 @@
-"""Which part of a noisy network's variance comes from single noise values, from each layer's noise, and from interactions."""
+"""How much of the variance of a noisy network's loss comes from single noise values, from each layer and from interactions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHARE = shape(value=float, standard_error=float)
 @config_kind
 @dataclass(frozen=True)
 class NoiseVariance(Experiment):
-    """The parts of the loss's variance over the noise, averaged over one fixed batch of training images."""
+    """The variance of the loss over the noise, split into parts and averaged over one fixed batch of training images."""
 
     record_shape = shape(
         variance=float,

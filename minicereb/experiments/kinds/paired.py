@@ -87,7 +87,7 @@ class PairedComparison(Experiment):
         return {"images": len(one["ids"]), "clean": compared(one["clean"], other["clean"]), "epsilons": by_epsilon}
 
     def cost(self, probes: Probes) -> Cost:
-        """Return no cost: a comparison is free once its evaluations are complete."""
+        """Return a cost of zero: a comparison takes no time once its evaluations are complete."""
         return Cost(0.0, disk=0)
 
 
@@ -101,8 +101,9 @@ def compared(one: np.ndarray, other: np.ndarray) -> Record:
     Returns
     -------
     dict
-        The accuracies ``one`` and ``other``; ``only_one`` and ``only_other``, how many images only that one classifies correctly;
-        ``difference`` of the accuracies, its ``interval`` (95%, Tango), and ``p`` of McNemar's exact test.
+        The accuracies ``one`` and ``other``; the numbers of images that only the first model (``only_one``) or only the
+        second (``only_other``) classifies correctly; the ``difference`` of the accuracies with its 95% ``interval``
+        (Tango); and ``p`` of McNemar's exact test.
     """
     images, only_one, only_other = len(one), int((one & ~other).sum()), int((other & ~one).sum())
     return {
@@ -117,7 +118,7 @@ def compared(one: np.ndarray, other: np.ndarray) -> Record:
 
 
 def _outcomes(config: EvaluatedModel, laboratory: Laboratory) -> dict[str, np.ndarray]:
-    """Return indices and labels of the images, and masks: correctly classified, surviving all attacks at each ε, certified."""
+    """Return image indices, labels, and masks: correctly classified, unbroken by any attack at each ε, certified at each ε."""
     run = run_evaluated(config, laboratory)
     folder, owner = evaluation_folder(run, config), owner_of(config, run)
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("ids", "labels", "clean", "attacked", "certified")}

@@ -38,7 +38,7 @@ SECONDS_BETWEEN_SAVES = 5.0
 @config_kind
 @dataclass(frozen=True)
 class PoleBalancing(Experiment):
-    """A circuit learns to balance a pole, and is then tested without learning."""
+    """Train a circuit to balance a pole, then test it without further learning."""
 
     record_shape = shape(seconds=list[float], errors=list[int], succeeded=Count | None, learned=bool, tests=list[float])
     task: PoleTask = setting(help="Settings of the task.")
@@ -54,7 +54,7 @@ class PoleBalancing(Experiment):
         require(bool(inside), "angles", self.angles, f"one or more numbers from {-limit:g} to {limit:g} degrees")
 
     def check_record(self, record: Record) -> None:
-        """Raise :class:`~minicereb.documents.Mismatch` unless a record has a test for every angle, and its paths by name."""
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record has a test for every angle and, if requested, paths."""
         require_length(record["tests"], len(self.angles), "tests")
         require_length(record["errors"], len(record["seconds"]), "errors")
         if self.paths:
@@ -62,7 +62,7 @@ class PoleBalancing(Experiment):
 
     @property
     def description(self) -> str:
-        """A few words."""
+        """A short description."""
         task = self.task
         ltd = ", LTD" if task.ltd else ""
         lesion = "" if task.lesion == "none" else f", {task.lesion} lesioned"
@@ -70,13 +70,13 @@ class PoleBalancing(Experiment):
         return f"{method_of(task)}{cartless}, {task.cells:,} cells{ltd}{lesion}, {self.trials} trials, seed {task.seed}"
 
     def run(self, laboratory: Laboratory | None = None) -> Generator[str, None, Record]:
-        """Learn, then test; the record is what :func:`record_of` returns."""
+        """Train and test the circuit, and return the record that :func:`record_of` makes."""
         balancer = PoleBalancer(self.task)
         yield from _learning(self, balancer)
         return record_of(self, balancer)
 
     def cost(self, probes: Probes) -> Cost:
-        """Return an upper bound on the cost: a trial ends when the pole falls, and learning when enough trials have succeeded."""
+        """Return an upper bound on the cost; less time is needed if poles fall or learning succeeds early."""
         building, second = probes.balancing(self.task)
         return Cost(building + second * self.task.seconds * (self.trials + len(self.angles)), None, 0, True)
 
@@ -89,9 +89,9 @@ def method_of(task: PoleTask) -> str:
 def pole_in_folder(config: PoleBalancing, folder: Path) -> Generator[str, None, Record]:
     """Run the experiment in `folder`, resuming it if it was interrupted there.
 
-    ``circuit.npz`` holds the learned weights and the duration of each trial; it is written every few seconds and when
-    the generator is closed. ``result.json`` holds the record with the settings. It raises :class:`RunError` if the
-    folder belongs to other settings, or if another process is using it.
+    ``circuit.npz`` holds the learned weights and the duration of each trial; it is written every few seconds and when the
+    generator is closed. ``result.json`` holds the record with the settings. A :class:`RunError` is raised if the folder
+    belongs to other settings, or if another process is using it.
     """
     balancer, saved = PoleBalancer(config.task), time.monotonic()
     _begun(config, folder)
@@ -120,7 +120,7 @@ def _learning(config: PoleBalancing, balancer: PoleBalancer) -> Generator[str, N
 
 
 def _begun(config: PoleBalancing, folder: Path) -> None:
-    """Raise unless a folder is new or belongs to these settings."""
+    """Raise :class:`RunError` unless a folder is new or empty, or belongs to these settings."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; give a folder")
     if (folder / "config.json").exists():
@@ -156,8 +156,8 @@ def _load(config: PoleBalancing, balancer: PoleBalancer, path: Path) -> None:
 def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
     """Test a trained balancer, and return the record.
 
-    ``paths``, if requested, are the trajectories of the ``first`` trial and of the ``test`` at the middle of `angles`: x, ẋ, θ,
-    θ̇ and the force at each step, to four decimals.
+    ``paths``, if requested, are the trajectories of the ``first`` trial and of the ``test`` from the middle one of
+    `angles`: x, ẋ, θ, θ̇ and the force at each step, to four decimals.
     """
     keep = round(KEPT / config.task.cart.step) if config.paths else 0
     tests = [balancer.balance(State(0.0, 0.0, radians(angle), 0.0), keep) for angle in config.angles]
@@ -179,14 +179,14 @@ def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
 
 
 def paths_of(config: PoleBalancing, record: Record) -> dict[str, np.ndarray]:
-    """Return the paths of a record that are not empty, by title."""
+    """Return the non-empty paths of a record, keyed by title."""
     tested = f"after {len(record['seconds'])} trials, from {config.angles[len(config.angles) // 2]:g}°"
     titles, paths = {"first trial": "first", tested: "test"}, record["paths"]
     return {title: np.array(paths[name], dtype=np.float64) for title, name in titles.items() if paths[name]}
 
 
 def draw_pole(config: PoleBalancing, record: Record, out: Path) -> list[str]:
-    """Draw how long the trials lasted, and the paths, into `out`; return the names of the PNG files."""
+    """Draw the durations of the trials and the paths as PNG files in `out`; return the names of the files."""
     drawn = {"pole-path.png": trajectories(paths_of(config, record), config.task.cart.step)}
     if record["seconds"]:
         lasted = np.array(record["seconds"], dtype=np.float64)

@@ -42,8 +42,8 @@ RECORD = shape(
 class TimeToAccuracy(Experiment):
     """Learning until the accuracy on the held-out images reaches a target, or until a limit is reached.
 
-    Two runs do not give the same record bit for bit: a record contains times, and a time limit may end learning at
-    another step.
+    Two runs do not give the same record bit for bit: a record contains times, and a time limit may end learning at a
+    different step.
     """
 
     record_shape = RECORD
@@ -106,7 +106,7 @@ class FastestAgain(Experiment):
         return self.among
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Run the fastest experiment again; its record is like those of the other experiments."""
+        """Repeat the fastest experiment with the other seed; its record has the same entries as theirs."""
         records = [read_record(laboratory.record_path(each), each).record for each in self.among]
         chosen = self.among[fastest(records)]
         again = replace(chosen, train=replace(chosen.train, seed=self.seed))
@@ -125,12 +125,12 @@ def fastest(records: list[Record]) -> int:
 
 
 def evaluations_per_image(model: Model, image_shape: tuple[int, ...] = (1,)) -> int:
-    """Return how many times a step evaluates the loss for each image of this shape.
+    """Return how many times one learning step evaluates the loss for each image.
 
-    There is one evaluation per replication or, if one layer at a time has noise, one per replication and layer. Every flipped
-    neuron adds one evaluation, and every neuron whose noise is redrawn adds several. Flips change every spiking
-    neuron in every time step. In recurrent layers, and when the noise of spiking neurons is redrawn, only randomly
-    drawn units are changed, and each counts as a whole run. Losses at changed outputs, which need no run, are not
+    There is one evaluation per replication or, if one layer at a time has noise, one per replication and layer. Every
+    flipped neuron adds one evaluation, and every neuron whose noise is redrawn adds several. Flips change every spiking
+    neuron in every time step. In recurrent layers, and when the noise of spiking neurons is redrawn, only randomly drawn
+    units are changed, and each counts as a whole run. Losses that only need changed outputs, not another run, are not
     counted.
     """
     if not isinstance(model, NoisyModel):
@@ -143,7 +143,7 @@ def evaluations_per_image(model: Model, image_shape: tuple[int, ...] = (1,)) -> 
 
 
 def _stretches(learner: Learner, split: Split, seed: int, every: int) -> Iterator[tuple[int, float, bool]]:
-    """Learn `every` batches at a time, in a training run's order; yield images, seconds, and whether the loss is finite."""
+    """Learn `every` batches at a time, in the order of training; yield images, seconds, and whether the loss is finite."""
     data: Any = split.dataset
     for epoch in itertools.count():
         order = split.training[generator(seed, "order", epoch).permutation(len(split.training))]

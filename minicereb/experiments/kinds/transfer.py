@@ -48,7 +48,7 @@ class TransferredAttack(Experiment):
 
     Each image, even one that the substitute already misclassifies, is attacked with one step that ascends the objective at
     its true label, as in the paper. In contrast, an attack on a model itself (:func:`minicereb.attacks.run.attack_images`)
-    leaves images alone that the model already misclassifies. An image has the same noise before and after the attack.
+    does not change images that the model already misclassifies. The noise for an image is the same before and after the attack.
     """
 
     record_shape = shape(images=Count, substitute=OF_SUBSTITUTE, all=OF_TARGET, filtered=OF_TARGET, seconds=float)
@@ -68,7 +68,7 @@ class TransferredAttack(Experiment):
         return (self.target, self.substitute)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the images; some pairs of images are stored beside the record."""
+        """Attack the images; some pairs of original and attacked images are stored beside the record."""
         dataset, began = laboratory.dataset, time.monotonic()
         require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
         target, substitute = laboratory.model(self.target), laboratory.model(self.substitute)
@@ -113,7 +113,7 @@ def _attacked(attack: Attack, substitute: Any, x: Array, labels: Array) -> Array
 def _answers(
     config: TransferredAttack, target: Any, substitute: Any, ids: np.ndarray, images: tuple[Array, Array]
 ) -> dict[str, np.ndarray]:
-    """Return the substitute's predictions, and the target's without noise (OT) and, if noisy, by mean probabilities (LAP)."""
+    """Return the predictions of the substitute and of the target: without noise (OT) and, if it has noise, LAP."""
     noisy = isinstance(target, NoisyNetwork) and any(layer.law is not None for layer in target.layers)
     answers = {}
     for kind, x in zip(KINDS, images, strict=True):
@@ -125,7 +125,7 @@ def _answers(
 
 
 def record_of(right: dict[str, np.ndarray]) -> Record:
-    """Return the record; `right` maps each way of answering to whether its prediction for each image was correct."""
+    """Return the record; `right` maps each kind of prediction to a mask of the images for which it was correct."""
     known = right["original_substitute"]
 
     def answers_to(chosen: np.ndarray) -> Record:
@@ -178,7 +178,7 @@ MATRIX_BLOCK = 250  # images attacked together
 @config_kind
 @dataclass(frozen=True)
 class TransferMatrix(Experiment):
-    """Attacks on each of several models, also on misclassified images, and all models' predictions for the attacked images."""
+    """Attack each of several models, even on misclassified images, and classify the attacked images with every model."""
 
     record_shape = shape(images=Count, clean=list[Share], accuracy=list[list[Share]])
     models: tuple[Train, ...] = setting(help="The models.")
