@@ -27,7 +27,7 @@ PART_WEIGHTS = 1 << 21  # weights converted to float64 at once
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """``v = W h + b``, converted to float64 a few rows at a time.
+    """An affine map ``v = W h + b``, whose rows are converted to float64 a few at a time.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Affine:
         return len(self.weights)
 
     def part(self, part: slice | Array) -> Affine:
-        """Return only the outputs in `part` (a slice, or indices), in float64."""
+        """Return the map to the outputs in `part` (a slice or indices) only, with weights in float64."""
         xp = xp_of(self.weights)
         return Affine(
             xp.ascontiguousarray(self.weights[part].astype(xp.float64)),
@@ -68,11 +68,14 @@ class Affine:
         )
 
     def apply(self, h: Array) -> Array:
-        """``W h``, shape (outputs, columns), for `h` of shape (inputs, columns); only for a :meth:`part`, in float64."""
+        """Return ``W h``, shape (outputs, columns), for `h` of shape (inputs, columns).
+
+        The weights must be in float64 (:meth:`part`).
+        """
         return self._times(self.weights, h)
 
     def apply_size(self, h: Array) -> Array:
-        """``|W| h``; only for a :meth:`part`, in float64."""
+        """Return ``|W| h``; weights and `h` as in :meth:`apply`."""
         return self._times(abs(self.weights), h)
 
     def _times(self, weights: Array, h: Array) -> Array:
@@ -80,11 +83,11 @@ class Affine:
         return project(weights, self.inputs, h, out)
 
     def add_transpose(self, a: Array, out: Array) -> None:
-        """``out += Wᵀ a`` for `a` of shape (outputs, columns); only for a :meth:`part`, in float64."""
+        """Add ``Wᵀ a`` to `out`, for `a` of shape (outputs, columns). The weights must be in float64 (:meth:`part`)."""
         add_project_input_gradient(self.weights, self.inputs, a, out)
 
     def lengths(self) -> Array:
-        """``‖W_i‖₂`` of each row of a :meth:`part`, shape (outputs,); the weights of an input that occurs twice are added."""
+        """Return the length ``‖W_i‖₂`` of each row, shape (outputs,). Weights of an input that occurs twice are added first."""
         square = (self.weights * self.weights).sum(axis=1)
         apart = 1
         while self.inputs is not None and apart < self.weights.shape[1]:
@@ -97,7 +100,7 @@ class Affine:
         return xp.sqrt(xp.maximum(square, 0.0))
 
     def rounding(self, unit: float) -> float:
-        """Return γ of ``|computed - v| ≤ γ(|W||h| + |b|)`` ``[M-ROUND]`` in arithmetic of this unit roundoff."""
+        """Return γ in ``|computed - v| ≤ γ(|W||h| + |b|)`` ``[M-ROUND]`` for arithmetic with the unit roundoff `unit`."""
         return relative_rounding(self.terms, unit)
 
 
@@ -109,13 +112,13 @@ class AffineLayer(NamedTuple):
 
 
 class AffineNetwork(NamedTuple):
-    """Hidden layers and an affine map to the outputs, after convolutions if there are any.
+    """Hidden layers and an affine map to the outputs. Convolutions may precede them.
 
     Attributes
     ----------
     hidden : tuple of AffineLayer
     output : Affine
-        With full weights.
+        The map to the outputs, each of which receives all units of the last hidden layer.
     unit : float
         Unit roundoff of the model's arithmetic plus that of the certificate's own arithmetic.
     tiny : float
@@ -123,7 +126,7 @@ class AffineNetwork(NamedTuple):
     convolutions : ConvolutionalPart or None
         The layers before the hidden ones, from images to features.
     fires_above : float or None
-        Threshold of mossy fibres that fire or are silent ``[M-FIBRES]``, if the network begins with them.
+        Threshold above which mossy fibres fire ``[M-FIBRES]``; None if the network does not begin with such fibres.
     """
 
     hidden: tuple[AffineLayer, ...]
@@ -142,7 +145,7 @@ class AffineNetwork(NamedTuple):
 
 
 def why_not_certifiable(model: Any) -> str | None:
-    """Return one line that says why a model cannot be certified, or None if it can."""
+    """Return a one-line reason why a model cannot be certified, or None if it can be."""
     parts = _convolutions_and_steps(model)
     if isinstance(parts, str):
         return parts
@@ -179,14 +182,14 @@ def affine_network_of(model: Any) -> AffineNetwork:
 
 
 def _unchanged(width: int, like: Array) -> Affine:
-    """Return the identity map, used between two consecutive units or between pixels and units."""
+    """Return the identity map, for units that no affine map precedes."""
     xp = xp_of(like)
     inputs = xp.arange(width, dtype=xp.int32)[:, None]
     return Affine(xp.ones((width, 1), dtype=like.dtype), inputs, width, None, None, 1)
 
 
 def _convolutions_and_steps(model: Any) -> tuple[ConvolutionalPart | None, list[Affine | Unit]] | str:
-    """Return the convolutions, if any, and the affine maps and units in order, or the reason why a model cannot be certified."""
+    """Return a model's convolutions (or None) and its affine maps and units in order, or why it cannot be certified."""
     layers, convolutions = _flatten(model), None
     if any(getattr(layer, "fires_above", None) is not None for layer in layers[1:]):
         return "mossy fibres that fire above a threshold must see the image itself"
@@ -206,12 +209,12 @@ def _convolutions_and_steps(model: Any) -> tuple[ConvolutionalPart | None, list[
 
 
 def _flatten(model: Any) -> list[Any]:
-    """Return the layers of nested networks in order."""
+    """Return the layers of a model in order, including those of nested networks."""
     return [layer for each in model.layers for layer in _flatten(each)] if isinstance(model, Sequential) else [model]
 
 
 def _steps(model: Any) -> list[Affine | Unit] | str:
-    """Return the affine maps and units of a layer, or why it cannot be certified."""
+    """Return a layer's affine maps and units, or the reason why it cannot be certified."""
     if isinstance(model, Dense):
         return [_dense(model.weight, model.bias)]
     if isinstance(model, ReLU):
@@ -233,7 +236,7 @@ def _dense(weight: Array, bias: Array) -> Affine:
 
 
 def _noisy(model: NoisyNetwork) -> list[Affine | Unit] | str:
-    """Return the steps of a network without its noise."""
+    """Return the affine maps and units of a noisy network, without its noise, or the reason why it cannot be certified."""
     steps: list[Affine | Unit] = []
     for layer in model.layers:
         if isinstance(layer, NoisyTime):
@@ -254,7 +257,7 @@ def _noisy(model: NoisyNetwork) -> list[Affine | Unit] | str:
 
 
 def _windows(layer: NoisyConvolution) -> Affine:
-    """A convolution as an affine map in which every output sees only its window."""
+    """Return a convolution as an affine map in which every output receives only its window of the image."""
     xp, (outputs, height, width, channels) = xp_of(layer.weight), layer.weight.shape
     pixels = xp.arange(layer.inputs, dtype=xp.int32).reshape(layer.image)
     corners = pixels[:: layer.stride, :: layer.stride, 0][: layer.positions[0], : layer.positions[1]]
@@ -266,7 +269,7 @@ def _windows(layer: NoisyConvolution) -> Affine:
 
 
 def _means(layer: NoisyConvolution) -> Affine:
-    """Mean pooling as an affine map in which every output sees only its square."""
+    """Return mean pooling as an affine map in which every output receives only its square of responses."""
     inputs = layer.units_of_responses()
     weights = xp_of(inputs).full(inputs.shape, layer.weight.dtype.type(1 / layer.pool**2), dtype=layer.weight.dtype)
     return Affine(weights, inputs, layer.units, None, None, layer.pool**2 + 1)

@@ -51,8 +51,8 @@ class Bounds:
 
     Notes
     -----
-    Units of all hidden layers but the last are bounded once and stored. The last hidden layer, which may be as large as a granule
-    layer, is bounded in blocks of cells on the way to the outputs and never stored.
+    The bounds on all hidden layers but the last are computed once and stored. The last hidden layer may be as large as a
+    granule layer. Its bounds are never stored, but computed in blocks of cells whenever they are needed.
     """
 
     def __init__(self, network: AffineNetwork, region: Region | Features, crown: bool):
@@ -73,17 +73,17 @@ class Bounds:
         return self.region.x.shape[1]
 
     def parts(self, affine: Affine, functions: int) -> list[slice]:
-        """Cut the outputs of an affine map into blocks of limited size, given the number of `functions` per image."""
+        """Cut the outputs of an affine map into blocks of limited size, for `functions` linear functions per image."""
         size = min(PART_NUMBERS // (functions * self.images), PART_WEIGHTS // affine.weights.shape[1])
         return list(blocks(affine.outputs, max(16, size)))
 
     def errors(self, affine: Affine, size: Array) -> Array:
-        """Return the largest rounding error of the outputs of (part of) an affine map, (outputs, images), given ``|W||h|``."""
+        """Return bounds on the rounding errors of an affine map's outputs, shape (outputs, images); `size` is ``|W||h|``."""
         total = size if affine.bias_size is None else size + affine.bias_size[:, None]
         return affine.rounding(self.network.unit) * total + affine.terms * self.network.tiny
 
     def respond(self, number: int, part: slice) -> Response:
-        """Bound the units in `part` of hidden layer `number`."""
+        """Return bounds on the units in `part` of hidden layer `number`, counted from 0."""
         xp = xp_of(self.region.x)
         affine, unit = self.network.hidden[number].affine.part(part), self.network.hidden[number].unit
         signals = self.inputs[number]
@@ -106,7 +106,7 @@ class Bounds:
         return self._as_computed(unit, low, high, self.errors(affine, size))
 
     def _as_computed(self, unit: Unit, low: Array, high: Array, error: Array) -> Response:
-        """Bound units whose exact signal is between `low` and `high`, and whose computed signal may differ by `error`."""
+        """Return bounds on units with exact signals from `low` to `high`, and computed signals that differ by up to `error`."""
         low, high = low - error, high + error
         lines, (least, largest) = unit.lines(low, high), unit.interval(low, high)
         own = unit.rounding * self.network.unit
@@ -117,7 +117,7 @@ class Bounds:
         return Response(lines, least - own, largest + own)
 
     def _tighten(self, number: int, affine: Affine, low: Array, high: Array) -> tuple[Array, Array]:
-        """Tighten the bounds on the signals of some units by linear relaxation of earlier layers."""
+        """Return bounds on the signals of some units, tightened by linear relaxation of the earlier layers."""
         xp = xp_of(low)
         low, high = low.copy(), high.copy()
         widest = max(layer.affine.width for layer in self.network.hidden[: number + 1])
@@ -149,10 +149,10 @@ class Bounds:
         Parameters
         ----------
         number : int
-            Number of the hidden layer, counted from 1; with 0 the functions are functions of the images.
+            Index of the hidden layer, counted from 1; 0 for functions of the images.
         coefficients : callable
-            Maps a block of units to coefficients (block, functions, images), or (block, functions, 1) if they are the same for
-            all images.
+            Maps a block of units to their coefficients, shape (block, functions, images), or (block, functions, 1) if they are
+            the same for all images.
         functions : int
         watch : callable, optional
             Called with every block and the largest absolute responses of its units, (block, images).
@@ -160,8 +160,8 @@ class Bounds:
         Returns
         -------
         relaxed, interval : array, shape (functions, images)
-            Bounds by linear relaxation (or, without `crown`, by intervals), and bounds that follow from the intervals of
-            the last hidden layer.
+            The bounds by linear relaxation (without `crown`, by intervals), and the bounds that follow from the intervals of
+            that layer.
         """
         xp = xp_of(self.region.x)
         shape = (functions, self.images)
@@ -203,14 +203,14 @@ def _part(response: Response, part: slice) -> Response:
 
 
 def _signed(a: Array) -> tuple[Array, Array]:
-    """Return positive and negative part."""
+    """Return the positive and the negative part of an array."""
     xp = xp_of(a)
     up = xp.maximum(a, 0.0)
     return up, a - up
 
 
 def _sum(up: Array, below: Array, down: Array, above: Array) -> Array:
-    """``Σ up·below + down·above`` over the cells, shape (functions, images)."""
+    """Return ``Σ up·below + down·above`` over the cells, shape (functions, images)."""
     if up.shape[2] == 1:
         return up[:, :, 0].T @ below + down[:, :, 0].T @ above
     terms = up * below[:, None]

@@ -23,7 +23,7 @@ IMAGES = 64  # largest number of images at once
 
 
 class Certificate(NamedTuple):
-    """Certificates of some images, on the host.
+    """Certificates of a set of images, in NumPy arrays.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Certificate(NamedTuple):
 
 
 def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "linf", method: str = "crown") -> Certificate:
-    """Bound the margin of each image over its ball and the box [0, 1].
+    """Return a lower bound on each image's margin over the part of its ball that is in the box [0, 1].
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     Raises
     ------
     InputError
-        If the model has no certificate, a setting is not allowed, or images and labels do not fit the model or each other.
+        If the model cannot be certified, a setting is not allowed, or images and labels do not fit the model or each other.
 
     Examples
     --------
@@ -109,12 +109,13 @@ def certified_radii(
     largest : float
         Largest ε that is tried, above 0.
     halvings : int
-        Number of halvings of the interval, at least 0: the result is a multiple of ``largest / 2^halvings``, rounded down.
+        Number of bisection steps, at least 0. The result is rounded down to a multiple of ``largest / 2^halvings``.
 
     Returns
     -------
     array of float64, shape (images,)
-        Each value was itself certified. -1 for an image that has no certificate even at ε = 0, for example a misclassified one.
+        The largest ε that was certified; -1 if the image has no certificate even at ε = 0, for example because it is
+        misclassified.
 
     Raises
     ------
@@ -151,7 +152,7 @@ def certified_radii(
 
 
 def least_margins(network: AffineNetwork, region: Region, label: int, crown: bool) -> Array:
-    """Return lower bounds on ``z_y - max_{j≠y} z_j`` over regions around images of one label y ``[M-CERTIFY]``.
+    """Return lower bounds on ``z_y - max_{j≠y} z_j`` over regions around images that all have the label y ``[M-CERTIFY]``.
 
     With `crown`, linear relaxations are used as well as intervals. The result is an array of float64, shape (images,).
     """

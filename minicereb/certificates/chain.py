@@ -1,8 +1,8 @@
-"""Affine maps over a box, with rectified units between them, and lower bounds on linear functions of signals ``[M-CROWN]``.
+"""Chains of affine maps and rectified units over a box, and lower bounds on linear functions of their signals ``[M-CROWN]``.
 
-The complete verifier (:mod:`minicereb.certificates.complete`) works on chains. The signals of all hidden units are in one flat
-row, layer after layer. The lower slopes of undecided units and the multipliers of branches are chosen by gradient ascent
-on the bound; the derivative of the bound is computed by a forward pass through the relaxed units ``[M-SLOPES]``.
+The complete verifier (:mod:`minicereb.certificates.complete`) works on chains. The signals of all hidden units are stored in
+one row, layer after layer. The lower slopes of undecided units and the multipliers of branches are chosen by gradient ascent on
+the bound; the derivative of the bound is computed by a forward pass through the relaxed units ``[M-SLOPES]``.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ CLOSED = 1e-5  # a single-precision bound above this is recomputed in double pre
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """``v₁ = W₁x + b₁, h = max(v, 0), v₂ = W₂h + b₂, …``, the last map without units, over a box.
+    """A chain ``v₁ = W₁x + b₁, h = max(v₁, 0), v₂ = W₂h + b₂, …`` over a box. No units follow the last map.
 
     Parameters
     ----------
     weights : tuple of array of float64, shape (outputs, inputs)
         NumPy arrays, or sparse arrays of SciPy.
     biases, errors : tuple of array of float64, shape (outputs,)
-        The bias b, and how much the signal that the model computes may differ from the exact one ``[M-ROUND]``.
+        The bias b, and a bound on the difference between the signal that the model computes and the exact one ``[M-ROUND]``.
     low, high : array of float64, shape (inputs,)
-        The box.
+        Lower and upper limits of the box.
     least, most : array of float64, shape (hidden units,)
         Bounds on the hidden units' signals v, as the model computes them.
     binary : bool
@@ -60,7 +60,7 @@ class Chain:
 
     @cached_property
     def views(self) -> list[slice]:
-        """The position of each hidden layer's units."""
+        """The position of each hidden layer's units among all hidden units."""
         ends = np.cumsum([0, *(len(bias) for bias in self.biases[:-1])]).tolist()
         return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
 
@@ -130,12 +130,13 @@ def chain_of(
     weights, biases, low, high, binary
         As in :class:`Chain`.
     unit, tiny : float
-        Unit roundoff and smallest normal number of the model's arithmetic; by default single precision. With a `unit` of 0 only
-        the certificate's own rounding counts.
+        Unit roundoff and smallest normal number of the model's arithmetic; by default single precision. With a `unit` of 0,
+        only the certificate's own rounding is taken into account.
     sizes : sequence of array, optional
         Bounds on the sums of the absolute values that the model adds up to obtain the biases; by default ``|b|``.
     terms : sequence of int, optional
-        Number of terms that the model adds up for one output; by default one per input, and the bias.
+        For each map, the number of terms that the model adds up for one output; by default the number of inputs, plus 1 for the
+        bias.
 
     Raises
     ------
@@ -166,9 +167,10 @@ def chain_of(
 
 
 def chain_of_network(network: AffineNetwork, region: Region) -> Chain | str:
-    """Return a classifier as a chain over the box around one image, or one line that says why it cannot be converted.
+    """Return a classifier as a chain over the box around one image, or a one-line reason why it cannot be converted.
 
-    If mossy fibres either fire or are silent, the chain begins after them, with binary inputs.
+    If the classifier begins with mossy fibres that either fire or are silent, the chain begins after them and has binary
+    inputs.
     """
     if network.convolutions is not None:
         return "branching is for networks without convolutions"
@@ -189,7 +191,7 @@ def chain_of_network(network: AffineNetwork, region: Region) -> Chain | str:
 
 
 def _dense(affine: Affine) -> Any:
-    """Return the weights as a matrix; it is sparse if the wiring is."""
+    """Return the weights as a matrix, which is sparse if the wiring is sparse."""
     weights = to_numpy(affine.weights).astype(np.float64)
     if affine.inputs is None:
         return weights
@@ -201,14 +203,14 @@ def _dense(affine: Affine) -> Any:
 
 
 class Relaxed(NamedTuple):
-    """Lines of rectified units, and signs of the branches taken; arrays of shape (rows or 1, hidden units).
+    """The bounding lines of rectified units, and the signs of the branches taken, in arrays of shape (rows or 1, hidden units).
 
     Attributes
     ----------
     up, over : array
         Slope and intercept of the upper line, which is exact for a unit that is always on or always off.
     fixed : array of bool
-        Whether the line is exact, since the unit is always on or always off.
+        Whether the line is exact because the unit is always on or always off.
     sign : array
         1 where a branch requires v ≥ 0, -1 where it requires v ≤ 0, otherwise 0.
     """
@@ -220,7 +222,7 @@ class Relaxed(NamedTuple):
 
 
 def relaxed(least: np.ndarray, most: np.ndarray, sign: np.ndarray, dtype: Any) -> Relaxed:
-    """Return the lines ``[M-RELAX]`` of units with these bounds and branches, all of shape (rows, hidden units)."""
+    """Return the bounding lines ``[M-RELAX]`` of units with the given bounds and branches, of shape (rows, hidden units)."""
     fixed = (least >= 0) | (most <= 0) | (sign != 0)
     on = np.where(sign != 0, sign > 0, least >= 0) * 1.0
     chord = most / np.maximum(most - least, TINY)
@@ -237,7 +239,7 @@ class Target(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """A backward pass: the bound, the coefficients and slopes of each layer's responses, and the coefficients of the inputs."""
+    """Results of a backward pass: the bound, each layer's coefficients and slopes, and the coefficients of the inputs."""
 
     bound: np.ndarray
     credit: list[np.ndarray | None]
@@ -253,7 +255,7 @@ def backward(
     top: np.ndarray | None,
     target: Target | None,
 ) -> Pass:
-    """Bound ``top · outputs``, plus the target if there is one, from below, with rounding subtracted ``[M-CROWN]``.
+    """Return a lower bound on ``top · outputs``, plus the target if there is one. It allows for rounding ``[M-CROWN]``.
 
     Parameters
     ----------
@@ -262,7 +264,7 @@ def backward(
         Centre and radius.
     lines : Relaxed
     free : array of float, shape (rows, hidden units)
-        Lower slope of an undecided unit, in [0, 1]; multiplier of a branch, at least 0. Any value gives a sound bound.
+        Lower slopes of undecided units, in [0, 1], and multipliers of branches, at least 0. Any such values give a sound bound.
     top : array of float, shape (rows, outputs), or None
     target : Target, optional
     """
@@ -306,7 +308,7 @@ def _forward(chain: Chain, box: Any, lines: Relaxed, free: np.ndarray, back: Pas
 
 
 class Goal(NamedTuple):
-    """Forbidden outputs: those for which all rows of ``C z + d ≤ 0`` hold.
+    """Forbidden outputs z: those for which all rows of ``C z + d ≤ 0`` hold.
 
     Attributes
     ----------
@@ -386,7 +388,10 @@ def ascend(
 
 
 def adam(state: list[np.ndarray], slope: np.ndarray, step: int, rate: float) -> np.ndarray:
-    """Return Adam's step uphill; update `state`, the moving averages. Each step is smaller than the last by the factor DECAY."""
+    """Return a step of Adam uphill, and update its moving averages, `state`.
+
+    The step size shrinks by the factor DECAY each time.
+    """
     mean, square = state
     mean += 0.1 * (slope - mean)
     square += 0.01 * (slope * slope - square)
@@ -395,5 +400,5 @@ def adam(state: list[np.ndarray], slope: np.ndarray, step: int, rate: float) -> 
 
 
 def usual_slopes(least: np.ndarray, most: np.ndarray) -> np.ndarray:
-    """Return the lower slopes ``[M-RELAX]`` of CROWN, from which ascents start."""
+    """Return the lower slopes ``[M-RELAX]`` of CROWN, at which an ascent starts."""
     return (least + most > 0) * 1.0

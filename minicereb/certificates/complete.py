@@ -41,11 +41,11 @@ class Decision(NamedTuple):
     ----------
     verdict : {"certified", "broken", "unknown"}
     bound : float
-        Lower bound on the goals' values, with rounding subtracted; above 0 exactly if the verdict is ``"certified"``.
+        Lower bound on the values of all goals that allows for rounding; above 0 if and only if the verdict is ``"certified"``.
     counterexample : array of float64, shape (inputs,), or None
         An input that meets a goal according to the model itself.
     branches : int
-        Bounded.
+        Number of branches that were bounded.
     seconds : float
     """
 
@@ -65,7 +65,7 @@ class _Broken(Exception):
 
 @dataclass(eq=False)
 class _Branch:
-    """A part of the box: branches taken, bounds on it, and the best multipliers so far."""
+    """A part of the box: the branches that lead to it, bounds on its units, and the best multipliers so far."""
 
     low: np.ndarray
     high: np.ndarray
@@ -80,7 +80,10 @@ class _Branch:
     last: int | None = None  # the unit that was split last
 
     def split(self, number: int, side: int, chain: Chain) -> _Branch:
-        """Return the part of the box where hidden unit `number` is off or on; numbers after the last unit are inputs."""
+        """Return the part where hidden unit `number` is on (`side` is 1) or off (`side` is -1).
+
+        Numbers after the last unit are those of inputs.
+        """
         sign, least, most, free = self.sign.copy(), self.least.copy(), self.most.copy(), self.free.copy()
         low, high = self.low, self.high
         if number < chain.units:
@@ -108,7 +111,7 @@ def verify(
     ----------
     chain : Chain
     goals : sequence of Goal
-        Each goal is a conjunction of the rows of ``C z + d ≤ 0``; the goals together are a disjunction.
+        An input meets a goal if its outputs z satisfy all rows of ``C z + d ≤ 0``.
     seconds : float
         Time limit, above 0.
     judge : callable, optional
@@ -181,7 +184,10 @@ class _Search:
     # -- counterexamples ---------------------------------------------------------------------------------------------------------
 
     def attack(self, goal: Goal) -> None:
-        """Descend along the gradient's signs from the middle and some corners of the box; raise :class:`_Broken` on success."""
+        """Search for a counterexample by sign-gradient descent.
+
+        Starts are the middle of the box and some of its corners. A counterexample raises :class:`_Broken`.
+        """
         chain, rng = self.whole, generator(0, "verify")
         centre, radius = 0.5 * (chain.low + chain.high), 0.5 * (chain.high - chain.low)
         starts = max(2, min(STARTS, STARTING // max(1, chain.units)))
@@ -199,7 +205,7 @@ class _Search:
                 self.try_out(x, goal)
 
     def try_out(self, x: np.ndarray, goal: Goal) -> None:
-        """Test the most promising of these inputs on the model itself."""
+        """Test the most promising of the inputs `x` on the model itself; raise :class:`_Broken` if it meets a goal."""
         x = np.clip(x, self.whole.low, self.whole.high)
         values = (self.whole.outputs(x) @ goal.rows.T + goal.offsets).max(axis=1)
         best = int(values.argmin())
@@ -228,13 +234,13 @@ class _Search:
         return _Branch(chain.low, chain.high, nothing, chain.least, chain.most, slopes, np.zeros(0, dtype=np.float32), tight)
 
     def _shrink(self) -> None:
-        """Remove the units that turned out to be off."""
+        """Remove the units that are now known to be off over the whole box."""
         self.chain = replace(self.chain, least=self.root.least, most=self.root.most).without_silent()
         self.single = self.chain.in_precision(np.float32)
         self.root = self._root(self.chain)
 
     def _tighten(self, branch: _Branch, goal: Goal | None, steps: int, rate: float) -> bool:
-        """Tighten the bounds of undecided units over the inputs that meet a goal; False if no input can meet it."""
+        """Tighten the bounds of undecided units over the inputs that meet a goal. Return False if no input can meet it."""
         chain, single = self.chain, self.single
         branch.least, branch.most, branch.tight = branch.least.copy(), branch.most.copy(), list(branch.tight)
         rows = 0 if goal is None else len(goal.offsets)
@@ -288,7 +294,7 @@ class _Search:
         goal: Goal | None,
         target: Target | None,
     ) -> np.ndarray:
-        """Return the bounds in double precision, with rounding subtracted."""
+        """Return the bounds of branches in double precision, with rounding taken into account."""
         w = weight.astype(np.float64)
         top = None if goal is None else w @ goal.rows
         bound = backward(self.chain, _box(branches, np.float64), lines, free.astype(np.float64), top, target).bound
@@ -297,7 +303,7 @@ class _Search:
         return bound + (w @ goal.offsets - SLACK * (w @ abs(goal.offsets)))
 
     def _bound(self, branches: list[_Branch], goal: Goal, steps: int) -> np.ndarray:
-        """Raise the bounds of branches and return them. Bounds above 0 are in double precision."""
+        """Raise the bounds of branches, and return them. Bounds above 0 have been confirmed in double precision."""
         least, most, sign = (np.stack([getattr(each, name) for each in branches]) for name in ("least", "most", "sign"))
         lines = relaxed(least, most, sign, np.float32)
         free, weight = (np.stack([getattr(each, name) for each in branches]) for name in ("free", "weight"))
@@ -316,7 +322,10 @@ class _Search:
         return np.array([each.bound for each in branches])
 
     def _score(self, branches: list[_Branch], goal: Goal) -> None:
-        """Store how much relaxing each undecided unit or input loosens the bound; test the corners where bounds are attained."""
+        """Store by how much the relaxation of each unit or input loosens the bound.
+
+        Test the corners where bounds are attained.
+        """
         least, most, sign = (np.stack([getattr(each, name) for each in branches]) for name in ("least", "most", "sign"))
         lines, box = relaxed(least, most, sign, np.float32), _box(branches, np.float32)
         free, weight = (np.stack([getattr(each, name) for each in branches]) for name in ("free", "weight"))
@@ -337,7 +346,7 @@ class _Search:
     # -- the search --------------------------------------------------------------------------------------------------------------
 
     def by_hull(self, goal: Goal, until: float) -> float:
-        """Bound the value of a one-row goal by the hull of one hidden layer; test the corner where the bound is attained."""
+        """Return the hull's lower bound on the value of a one-row goal. Test the corner of the box where it is attained."""
         chain = self.whole
         if not has_hull(chain) or len(goal.offsets) != 1:
             return -np.inf
@@ -350,7 +359,7 @@ class _Search:
         return best.bound
 
     def prove(self, goal: Goal) -> float:
-        """Return a lower bound on a goal's value; above 0 if it is proved that no input meets the goal."""
+        """Return a lower bound on a goal's value. It is above 0 if the search proves that no input meets the goal."""
         chain, root, single = self.chain, self.root, self.single
         self.root = replace(root)  # bounds found for one goal do not hold for others
         try:
@@ -426,7 +435,7 @@ class _Search:
         return TINIEST
 
     def _solve(self, branch: _Branch, goal: Goal) -> None:
-        """If nothing is left to split, the chain is affine: solve the linear programme, and start from its multipliers."""
+        """Solve the linear programme of a branch that has nothing left to split, and store its multipliers."""
         from scipy.optimize import linprog  # slow to import, and few searches come this far
 
         chain, inputs, rows = self.chain, len(branch.low), len(goal.offsets)
@@ -453,7 +462,10 @@ class _Search:
             branch.free, branch.weight = multipliers[: chain.units], multipliers[chain.units :]
 
     def _choices(self, branches: list[_Branch], goal: Goal) -> list[int | None]:
-        """Return where to split each branch: at the unit or input, among the most promising, that raises both bounds most."""
+        """Return where to split each branch: at the unit or input that raises both bounds most.
+
+        Only the most promising ones are tried.
+        """
         tried = []
         for each in branches:
             assert each.score is not None

@@ -27,7 +27,7 @@ Shape = tuple[int, int, int]  # height, width, channels
 
 @dataclass(frozen=True, eq=False)
 class Scaled:
-    """``v = a h + b``, channel by channel.
+    """A map ``v = a h + b`` with one factor and one offset for each channel.
 
     Parameters
     ----------
@@ -41,25 +41,25 @@ class Scaled:
     terms: int = OWN_OPERATIONS
 
     def apply(self, h: Array) -> Array:
-        """``a h``, shape (images, height, width, channels)."""
+        """Return ``a h``, shape (images, height, width, channels)."""
         return h * self.scale
 
     def apply_size(self, h: Array) -> Array:
-        """``|a| h``, with the same shape."""
+        """Return ``|a| h``, in the shape of `h`."""
         return h * abs(self.scale)
 
     def transpose(self, credit: Array, sides: tuple[int, int]) -> Array:
-        """The adjoint of :meth:`apply`."""
+        """Apply the adjoint of :meth:`apply` to `credit`."""
         return credit * self.scale
 
     def outputs(self, shape: Shape) -> Shape:
-        """Shape of the output for images of this shape."""
+        """Return the shape of the output for images of the given shape."""
         return shape
 
 
 @dataclass(frozen=True, eq=False)
 class Convolved:
-    """A convolution.
+    """A convolution ``v = θ h + b``.
 
     Parameters
     ----------
@@ -81,23 +81,23 @@ class Convolved:
         return self.weight[0].size + OWN_OPERATIONS
 
     def apply(self, h: Array) -> Array:
-        """``θ h``, shape (images, height, width, outputs), without the bias."""
+        """Return ``θ h``, shape (images, height, width, outputs), without the bias."""
         return convolution(h, self.weight, xp_of(h).zeros_like(self.bias), self.stride, self.padding)
 
     def apply_size(self, h: Array) -> Array:
-        """``|θ| h``, with the same shape."""
+        """Return ``|θ| h``, in the same shape as ``θ h``."""
         return convolution(h, abs(self.weight), xp_of(h).zeros_like(self.bias), self.stride, self.padding)
 
     def transpose(self, credit: Array, sides: tuple[int, int]) -> Array:
-        """The adjoint of :meth:`apply` for images of these sides."""
+        """Apply the adjoint of :meth:`apply` to `credit`, for images whose height and width are `sides`."""
         return convolution_input_gradient(credit, self.weight, sides, self.stride, self.padding)
 
     def lengths(self, stretch: Array) -> Array:
-        """``‖θ_o‖₂`` of each output, shape (outputs,), for a kernel inside the image, with channels multiplied by `stretch`."""
+        """Return the length ``‖θ_o‖₂`` of each output's kernel, shape (outputs,), with its channels multiplied by `stretch`."""
         return xp_of(stretch).sqrt(((self.weight * stretch) ** 2).sum(axis=(1, 2, 3)))
 
     def outputs(self, shape: Shape) -> Shape:
-        """Shape of the output for images of this shape."""
+        """Return the shape of the output for images of the given shape."""
         height, width, _ = shape
         window = Window(self.weight.shape[1], self.weight.shape[2], self.stride, self.padding)
         return (*window.positions(height, width), len(self.weight))
@@ -105,10 +105,10 @@ class Convolved:
 
 @dataclass(frozen=True)
 class Rectified:
-    """``max(v, 0)``."""
+    """The rectification ``max(v, 0)``."""
 
     def outputs(self, shape: Shape) -> Shape:
-        """Shape of the output for images of this shape."""
+        """Return the shape of the output for images of the given shape."""
         return shape
 
 
@@ -119,7 +119,7 @@ class Pooled:
     size: int
 
     def outputs(self, shape: Shape) -> Shape:
-        """Shape of the output for images of this shape."""
+        """Return the shape of the output for images of the given shape."""
         height, width, channels = shape
         return height // self.size, width // self.size, channels
 
@@ -128,14 +128,14 @@ Step = Scaled | Convolved | Rectified | Pooled
 
 
 class ConvolutionalPart(NamedTuple):
-    """Steps from images of one shape to rows of features."""
+    """Steps that turn images of one shape into rows of features."""
 
     shape: Shape
     steps: tuple[Step, ...]
 
     @property
     def shapes(self) -> list[Shape]:
-        """Shapes before, between and after the steps."""
+        """Shapes of the signals before, between and after the steps."""
         shapes = [self.shape]
         for step in self.steps:
             shapes.append(step.outputs(shapes[-1]))
@@ -143,12 +143,12 @@ class ConvolutionalPart(NamedTuple):
 
 
 def convolutional_part(layers: list[Any]) -> tuple[ConvolutionalPart, int] | str:
-    """Convert the layers from the first, :class:`minicereb.models.convolutional.Images`, to ``Flat``.
+    """Convert the first layers of a classifier, from ``Images`` to ``Flat`` (:mod:`minicereb.models.convolutional`).
 
     Returns
     -------
     tuple of ConvolutionalPart and int, or str
-        The steps and their number of layers, or one line that says why there are no bounds.
+        The steps and the number of layers converted, or a one-line reason why there are no bounds.
     """
     first, folded = layers[0], 0
     assert isinstance(first, Images)
@@ -177,7 +177,7 @@ def convolutional_part(layers: list[Any]) -> tuple[ConvolutionalPart, int] | str
 
 
 def scaled_of(layer: BatchNorm) -> Scaled:
-    """Return batch normalisation by fixed statistics as a map, with a and b as the model computes them."""
+    """Return batch normalisation by fixed statistics as a map ``a h + b``, with a and b as the model computes them."""
     scale, shift = frozen_scale(layer.gamma, layer.beta, layer.mean, layer.variance)
     double = xp_of(scale).float64
     scale = scale.astype(double)
@@ -193,7 +193,7 @@ def _normalised(convolved: Convolved, norm: Scaled) -> Convolved:
 
 
 class _Passed(NamedTuple):
-    """The values of a step that the backward pass needs.
+    """A step, and the values that the backward pass through it needs.
 
     `shape` is the shape of the step's input. An affine map has an `error`, a bound on the effect of rounding. Units and pools
     have `lines`; for pools, their first axis is the position in a square. Lower intercepts are 0.
@@ -207,7 +207,7 @@ class _Passed(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """The features of the images of a region, used in the same way as a :class:`minicereb.certificates.region.Region`.
+    """The features of all images of a region. It is used like a :class:`minicereb.certificates.region.Region`.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ class Features:
         return self.centre
 
     def least(self, a: Array) -> Array:
-        """Lower bound on ``a·h`` over the features h of the region, shape (functions, images).
+        """Return a lower bound on ``a·h`` over the features h of the region, shape (functions, images).
 
         Parameters
         ----------
@@ -250,7 +250,7 @@ class Features:
         return box
 
     def _back(self, a: Array, image: slice) -> Array:
-        """Go back from the features to the pixels of one image, step by step."""
+        """Return a lower bound on ``a·h`` for one image, going back from the features to the pixels step by step."""
         xp, last, functions = xp_of(a), self.passed[-1], a.shape[1]
         a = xp.ascontiguousarray(a[:, :, 0].T).reshape(functions, *last.step.outputs(last.shape))
         constant = xp.zeros(functions, dtype=xp.float64)
@@ -277,7 +277,7 @@ class Features:
 
 
 class _Ball(NamedTuple):
-    """The values at the images, channel by channel, kept while all steps so far are affine; they help to bound an L2 ball."""
+    """The signals at the images themselves, by which the bounds over an L2 ball are tightened up to the first convolution."""
 
     at_x: Array
     error: Array
@@ -285,7 +285,7 @@ class _Ball(NamedTuple):
 
 
 def features_of(part: ConvolutionalPart, region: Region, unit: float, tiny: float, crown: bool) -> Features:
-    """Bound the features of a region's images; with `crown`, also bound linear functions of the features by linear relaxation.
+    """Return bounds on the features of a region's images: intervals and, with `crown`, the lines for linear relaxation.
 
     `unit` and `tiny` are those of :class:`minicereb.certificates.affine.AffineNetwork`.
     """
@@ -313,7 +313,7 @@ def features_of(part: ConvolutionalPart, region: Region, unit: float, tiny: floa
 def _affine(
     step: Scaled | Convolved, low: Array, high: Array, ball: _Ball | None, epsilon: float | None, rounding: float, tiny: float
 ) -> tuple[Array, Array, Array, _Ball | None]:
-    """Return intervals and rounding error of an affine map's values, and its values at the images of an L2 ball."""
+    """Return lower and upper bounds on the values of an affine map, their rounding error, and the new `ball`."""
     xp = xp_of(low)
     middle, radius = step.apply(0.5 * (low + high)) + step.bias, step.apply_size(0.5 * (high - low))
     error = rounding * (step.apply_size(xp.maximum(abs(low), abs(high))) + step.bias_size) + step.terms * tiny
@@ -329,6 +329,9 @@ def _affine(
 
 
 def _places(array: Array, size: int) -> list[Array]:
-    """Return one view per position in a square (the first pixel of every square, and so on); images are the last three axes."""
+    """Return one view per position in a square: of all first pixels, all second pixels, and so on.
+
+    Images are the last three axes.
+    """
     rows, columns = (side // size * size for side in array.shape[-3:-1])
     return [array[..., row:rows:size, column:columns:size, :] for row in range(size) for column in range(size)]

@@ -49,7 +49,7 @@ class Hull(NamedTuple):
     constant : float
         The constant, with the possible rounding errors of the outputs and of this module subtracted.
     linear : array of float64, shape (inputs,)
-        Coefficients of y from the units that are on over the whole box.
+        Coefficients of y that come from the units that are always on in the box.
     above, below : Units
         The undecided units, with c < 0 (bounded from above) and with c > 0 (bounded from below).
     """
@@ -61,7 +61,7 @@ class Hull(NamedTuple):
 
 
 def has_hull(chain: Chain) -> bool:
-    """Whether :func:`hull_of` can be used: for chains with exactly one hidden layer."""
+    """Return whether :func:`hull_of` can be used: the chain must have exactly one hidden layer."""
     return len(chain.views) == 1
 
 
@@ -108,7 +108,7 @@ def _gather(inputs: np.ndarray | None, x: np.ndarray) -> np.ndarray:
 
 
 def _add_up(inputs: np.ndarray | None, values: np.ndarray, count: int) -> np.ndarray:
-    """For each input, sum the values of the units that receive this input."""
+    """Return, for each input, the sum of the values of all units that receive it."""
     return values.sum(axis=1) if inputs is None else np.bincount(inputs.ravel(), values.ravel(), count)
 
 
@@ -122,7 +122,7 @@ class HullBound(NamedTuple):
 
 
 def lower(hull: Hull, above: np.ndarray, below: np.ndarray) -> HullBound:
-    """Bound a linear function of the outputs from below ``[M-HULL]``, with the rounding subtracted.
+    """Return a lower bound on a linear function of the outputs ``[M-HULL]``. It allows for rounding.
 
     Any slopes in [0, 1] give a sound bound.
 
@@ -147,13 +147,13 @@ def lower(hull: Hull, above: np.ndarray, below: np.ndarray) -> HullBound:
 
 
 def raised(hull: Hull, steps: int = STEPS, over: Callable[[], bool] = lambda: False) -> HullBound:
-    """Return the best point of an ascent by Adam that starts from linear relaxation and ends when the bound exceeds 0.
+    """Return the best bound of an ascent by Adam, which starts from linear relaxation and ends once a bound exceeds 0.
 
     Parameters
     ----------
     hull : Hull
     steps : int
-        At most.
+        Largest number of steps.
     over : callable, optional
         Called before every step; returns whether the time is up.
     """

@@ -38,7 +38,7 @@ def verify_image(
     model : classifier
         A model for which :func:`why_not_complete` returns None.
     x : array of float32, shape (inputs,)
-        Images in [0, 1], on the host.
+        The image, with pixels in [0, 1], as a NumPy array.
     label : int
     epsilon : float
         At least 0. As in :func:`minicereb.certificates.certify.certify`, a proof holds for a ball that is larger by a rounding

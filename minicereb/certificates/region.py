@@ -1,4 +1,4 @@
-"""The images that an attack may use, and the minimum of a linear function over them."""
+"""The images from which an attack may choose, and the minimum of a linear function over them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Region:
     Parameters
     ----------
     x : array of float64, shape (inputs, images)
-        In [0, 1].
+        The given images, with pixels in [0, 1].
     centre, radius : array of float64, same shape
-        The smallest box around the region.
+        Centre and radius of the smallest box around the region.
     epsilon : float or None
         Radius of the ball in L2; None in L∞, where the box is the region.
     """
@@ -33,7 +33,10 @@ class Region:
 
     @staticmethod
     def around(x: Array, epsilon: float, norm: str) -> Region:
-        """Return the region around images `x`, shape (images, inputs); raise :class:`InputError` if one is not in the box."""
+        """Return the region around images `x`, shape (images, inputs).
+
+        Raise :class:`InputError` if a pixel is outside [0, 1].
+        """
         require(0 <= epsilon < float("inf"), "epsilon", epsilon, "a number of at least 0")
         check_images(x)
         xp = xp_of(x)
@@ -42,7 +45,7 @@ class Region:
         return Region(x_t, 0.5 * (low + high), 0.5 * (high - low), None if norm == "linf" else epsilon)
 
     def only(self, images: slice) -> Region:
-        """Return the regions around some of the images."""
+        """Return the region around some of the images."""
         return Region(self.x[:, images], self.centre[:, images], self.radius[:, images], self.epsilon)
 
     def fired(self, threshold: float) -> Region:
@@ -65,7 +68,10 @@ class Region:
         return xp.maximum(xp.maximum(box, ball), self._dual(a))
 
     def _dual(self, a: Array) -> Array:
-        """``a·x + max_λ min_d (a·d + ½λ(‖d‖² - ε²))`` over the box of d: a lower bound for any λ > 0, maximised by bisection."""
+        """Return ``a·x + max_λ min_d (a·d + ½λ(‖d‖² - ε²))`` for d in its box.
+
+        Any λ > 0 gives a lower bound, and bisection finds the best λ.
+        """
         xp = xp_of(a)
         epsilon = max(self.epsilon or 0.0, 1e-12)
         low, high = (self.centre - self.radius - self.x)[:, None], (self.centre + self.radius - self.x)[:, None]

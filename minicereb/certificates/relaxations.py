@@ -25,12 +25,12 @@ DEVIATIONS = 6.0
 
 
 def relative_rounding(terms: int, unit: float) -> float:
-    """γ of ``[M-ROUND]`` for a sum of this many terms, in arithmetic of this unit roundoff."""
+    """Return γ of ``[M-ROUND]`` for a sum of `terms` terms in arithmetic with the unit roundoff `unit`."""
     return 1.001 * unit * min(terms, DEVIATIONS * terms**0.5)
 
 
 class Lines(NamedTuple):
-    """Two lines with ``lower_slope·v + lower_intercept ≤ φ(v) ≤ upper_slope·v + upper_intercept``, in float64 for each unit."""
+    """Two float64 lines per unit: ``lower_slope·v + lower_intercept ≤ φ(v) ≤ upper_slope·v + upper_intercept``."""
 
     lower_slope: Array
     lower_intercept: Array
@@ -39,15 +39,16 @@ class Lines(NamedTuple):
 
 
 def identity_lines(lower: Array, upper: Array) -> Lines:
-    """For ``φ(v) = v`` both lines are the function itself."""
+    """Return the lines of ``φ(v) = v``, which are both the function itself."""
     xp = xp_of(lower)
     one, zero = xp.ones_like(lower), xp.zeros_like(lower)
     return Lines(one, zero, one, zero)
 
 
 def relu_lines(lower: Array, upper: Array) -> Lines:
-    """Lines of ``max(v, 0)`` ``[M-RELAX]``: the chord from above; from below ``v`` or 0, whichever is larger on most of the
-    interval.
+    """Return the lines of ``max(v, 0)`` ``[M-RELAX]``.
+
+    The upper line is the chord. The lower line is ``v`` or 0, whichever is larger on most of the interval.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def relu_lines(lower: Array, upper: Array) -> Lines:
     Returns
     -------
     Lines
-        A unit that is on (l ≥ 0) or off (u ≤ 0) over the whole interval is its own line.
+        Both lines are the function itself if the unit is on (l ≥ 0) or off (u ≤ 0) over the whole interval.
     """
     xp = xp_of(lower)
     above = xp.maximum(upper, 0.0)
@@ -67,9 +68,9 @@ def relu_lines(lower: Array, upper: Array) -> Lines:
 
 
 def threshold_lines(lower: Array, upper: Array) -> Lines:
-    """Lines of ``[v > 0]`` ``[M-STEP]``: 0 or ``v/u`` from below, 1 or ``1 + v/|l|`` from above, whichever leaves less area.
+    """Return the lines of ``[v > 0]`` ``[M-STEP]``; arguments as for :func:`relu_lines`.
 
-    Arguments as for :func:`relu_lines`.
+    The lower line is 0 or ``v/u``, and the upper line is 1 or ``1 + v/|l|``, whichever leaves less area.
     """
     xp = xp_of(lower)
     unstable = (lower <= 0) & (upper > 0)
@@ -81,7 +82,10 @@ def threshold_lines(lower: Array, upper: Array) -> Lines:
 
 
 def absolute_lines(lower: Array, upper: Array) -> Lines:
-    """Lines of ``|v|`` ``[M-ABSLINES]``: the chord above, ``v`` or ``-v`` below; arguments as for :func:`relu_lines`."""
+    """Return the lines of ``|v|`` ``[M-ABSLINES]``: the chord above, ``v`` or ``-v`` below.
+
+    Arguments as for :func:`relu_lines`.
+    """
     xp = xp_of(lower)
     unstable = (lower < 0) & (upper > 0)
     side = xp.where(lower >= 0, 1.0, -1.0)
@@ -91,7 +95,7 @@ def absolute_lines(lower: Array, upper: Array) -> Lines:
 
 
 def largest_lines(lower: Array, upper: Array) -> Lines:
-    """Lines of the largest of several signals, ``max_i v_i`` ``[M-MAXLINES]``.
+    """Return the lines of the largest of several signals, ``max_i v_i`` ``[M-MAXLINES]``.
 
     Parameters
     ----------
@@ -100,8 +104,8 @@ def largest_lines(lower: Array, upper: Array) -> Lines:
     Returns
     -------
     Lines
-        Slopes have the shape of `lower`, one for each signal; intercepts lack the first axis. A signal that is always the largest
-        is its own line.
+        There is a slope for each signal, in the shape of `lower`; intercepts lack the first axis. If one signal is always the
+        largest, both lines are that signal.
     """
     xp = xp_of(lower)
     floor, roof = lower.max(axis=0), upper.max(axis=0)
@@ -116,7 +120,7 @@ def largest_lines(lower: Array, upper: Array) -> Lines:
 
 
 def sigmoid_lines(lower: Array, upper: Array, slope: float = 1.0) -> Lines:
-    """Lines of ``1/(1 + exp(-sv))`` ``[M-SIGLINES]``: chords and tangents; arguments as for :func:`relu_lines`.
+    """Return the lines of ``1/(1 + exp(-sv))`` ``[M-SIGLINES]``: chords or tangents. Arguments as for :func:`relu_lines`.
 
     The upper line is the chord if the curve lies below it, otherwise a tangent in the concave half that passes above the curve at
     l. Bisection finds the point of contact; of the two ends of the final bracket, the one whose tangent passes above the
@@ -129,7 +133,7 @@ def sigmoid_lines(lower: Array, upper: Array, slope: float = 1.0) -> Lines:
 
 
 def _above_sigmoid(a: Array, b: Array) -> tuple[Array, Array]:
-    """Slope and intercept of a line above the sigmoid of slope 1 on [a, b]."""
+    """Return slope and intercept of a line above the sigmoid of slope 1 on [a, b]."""
     xp = xp_of(a)
     at_a, at_b = sigmoid(a), sigmoid(b)
     wide = b - a > FLAT
@@ -151,7 +155,7 @@ def _above_sigmoid(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _sigmoid_slope(v: Array) -> Array:
-    """``σ(v)(1 - σ(v))``, accurate even far from 0."""
+    """Return ``σ(v)(1 - σ(v))``, accurately even far from 0."""
     xp = xp_of(v)
     tail = xp.exp(-xp.abs(v))
     return tail / ((1 + tail) * (1 + tail))
@@ -182,7 +186,7 @@ UNITS: dict[str, tuple[Callable[..., Lines], Callable[..., tuple[Array, Array]]]
 
 @dataclass(frozen=True)
 class Unit:
-    """An activation of :data:`UNITS`, by name, with the `slope` of the sigmoid."""
+    """An activation from :data:`UNITS`, given by its name. Only the sigmoid uses `slope`."""
 
     name: str
     slope: float = 1.0
@@ -196,7 +200,7 @@ class Unit:
         return UNITS[self.name][1](lower, upper, *self._slope)
 
     def lines(self, lower: Array, upper: Array) -> Lines:
-        """Return the two lines for signals from `lower` to `upper`."""
+        """Return the two bounding lines for signals from `lower` to `upper`."""
         return UNITS[self.name][0](lower, upper, *self._slope)
 
     @property

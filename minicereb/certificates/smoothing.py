@@ -29,7 +29,7 @@ SPECTRAL_SLACK = 1 + 1e-10
 
 
 class Smoothed(NamedTuple):
-    """Certificates of some images, on the host; they hold with a given confidence.
+    """Certificates of a set of images, in NumPy arrays. Each holds with a given confidence.
 
     Attributes
     ----------
@@ -136,7 +136,7 @@ def smoothing_certificate(
 
 
 def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> SampledAnswers:
-    """Run the network with fresh noise; arguments as for :func:`smoothing_certificate`."""
+    """Return a noisy network's predictions under fresh noise; arguments as for :func:`smoothing_certificate`."""
     check_rows(x, network.layers[0].inputs)
     check_count(ids, len(x), "ids")
     xp = xp_of(x)
@@ -165,7 +165,7 @@ def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications
 def probability_bounds(
     draws: SampledAnswers, labels: np.ndarray, replications: int, risk: float, predictor: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return p_A, a lower bound for the label, and p_B, an upper bound for the best other class: arrays of shape (images,).
+    """Return p_A, a lower bound on the label's probability, and p_B, an upper bound on any other class's; shape (images,).
 
     Each class has its own bound, which fails with probability at most `risk` / classes, so all bounds of an image hold together
     with probability at least 1 - risk. This requires that the labels were fixed before the noise was drawn.

@@ -13,7 +13,7 @@ from minicereb.exercises.definition import Exercise, mistakes, mistakes_of
 
 
 def _interval(weight: Any, bias: Any, low: Any, high: Any) -> Any:
-    """Bounds of the pre-activation, shape (2, batch, units)."""
+    """Return the bounds of the pre-activation, shape (2, batch, units)."""
     centre, radius = (low + high) / 2, (high - low) / 2
     middle, width = centre @ weight.T + bias, radius @ np.abs(weight).T
     return np.stack([middle - width, middle + width])
@@ -32,17 +32,17 @@ def _bounds_steps(at: Any, weight: Any, bias: Any, low: Any, high: Any) -> Any:
 
 
 def _relu_of(interval: Any) -> Any:
-    """Make a mistake: bounds after ReLU, computed from a wrong interval before ReLU."""
+    """Return a known mistake: the bounds after ReLU for a wrong interval before ReLU."""
     return lambda w, b, low, high: np.maximum(np.stack(interval(w, b, low, high)), 0)
 
 
 def _then(activation: Any) -> Any:
-    """Make a mistake: the right interval with another function instead of ReLU."""
+    """Return a known mistake: the right interval, with another function in place of ReLU."""
     return lambda *given: activation(_interval(*given))
 
 
 def _between(middle: Any, width: Any) -> Any:
-    """Make a mistake: the interval with a different middle or half width, both functions of (W, b, c, r)."""
+    """Return a known mistake: the interval with a wrong middle or half-width, given as functions of (W, b, c, r)."""
 
     def interval(w: Any, b: Any, low: Any, high: Any) -> Any:
         given = w, b, 0.5 * (low + high), 0.5 * (high - low)

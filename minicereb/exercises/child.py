@@ -31,7 +31,7 @@ class Counted(io.TextIOBase):
         self.count = 0
 
     def writable(self) -> bool:
-        """Allow writing."""
+        """Return True, because text may be written."""
         return True
 
     def write(self, text: str) -> int:
@@ -97,7 +97,7 @@ def _connected(connection: str) -> socket.socket:
 
 
 def _limit() -> None:
-    """Limit memory and files, where the system supports it."""
+    """Limit the memory and the size of files, where the system supports it."""
     try:
         import resource
     except ImportError:  # Windows

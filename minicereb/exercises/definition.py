@@ -19,7 +19,10 @@ SQUARE = (5, 4, 6)  # the length of every axis in the cases whose axes are equal
 
 
 def mistakes(*rows: tuple[str, str, Any], of: Callable[..., Any] | None = None) -> list[Mistake]:
-    """Return known mistakes from rows with code, sentence and wrong function; `of` turns a row's last entry into the function."""
+    """Return known mistakes, given as rows of code, sentence and wrong function.
+
+    `of`, if given, makes the wrong function from a row's last entry.
+    """
     return [Mistake(code, text, function if of is None else of(function)) for code, text, function in rows]
 
 
@@ -29,9 +32,9 @@ def mistakes_of(
     first: Sequence[Mistake],
     second: Sequence[Mistake],
 ) -> list[Mistake]:
-    """Return the mistakes in a function that `formula` builds from two ingredients, of which one or both are wrong.
+    """Return mistakes in a function that `formula` builds from two parts; one part or both are wrong.
 
-    `right` has the two right ingredients; `first` has wrong versions of the first, and `second` of the second.
+    `right` holds the two right parts, `first` wrong versions of the first part, and `second` wrong versions of the second part.
     """
     made = [each._replace(function=formula(each.function, right[1])) for each in first]
     made += [each._replace(function=formula(right[0], each.function)) for each in second]
@@ -56,16 +59,16 @@ class Exercise:
     statement : str
         What to compute.
     parameters : dict
-        Parameters, as in numpydoc: descriptions by ``name : type``; a description may be empty if the type is enough.
+        Descriptions of the parameters, keyed by ``name : type`` as in numpydoc; empty where the type is enough.
     returns : tuple of str
         Type and description of the function's result.
     task : Task
     draw : callable
-        Takes a generator and one value of each of `sizes` and `numbers`; returns the arguments of the function.
+        Takes a random generator and a value for each entry of `sizes` and `numbers`; returns the arguments of the function.
     sizes : dict
-        Lengths of axes by name, each with its values in the ordinary cases. In the square cases all lengths are equal.
+        For each axis, its lengths in the ordinary cases. In the square cases, all axes have the same length.
     numbers : dict
-        Other numbers by name, with their values in the ordinary and the square cases; short lists are repeated.
+        For each other number, its values in the ordinary cases and then in the square cases; short lists are repeated.
     special : dict
         Arguments of special cases; each key is the hint for an answer that is wrong there. Lists become arrays of floats.
     points : int
@@ -112,7 +115,7 @@ class Exercise:
         return [self._drawn(number, dict(zip(self.sizes, row, strict=True))) for number, row in enumerate(rows)]
 
     def square_cases(self) -> list[Case]:
-        """Return cases in which all axes are equally long, so that an array transposed by mistake still gives numbers."""
+        """Return cases whose axes all have the same length, so that a wrongly transposed array does not raise an error."""
         ordinary = len(next(iter(self.sizes.values())))
         return [self._drawn(ordinary + number, dict.fromkeys(self.sizes, length)) for number, length in enumerate(SQUARE)]
 

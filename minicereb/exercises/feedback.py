@@ -20,8 +20,8 @@ LONGEST = 200  # largest number of bytes of a student's name in a file name
 def feedback_files(folder: str | os.PathLike, students: Sequence[Student]) -> dict[Path, Path]:
     """Return, for each student's folder, the path of a file in `folder` that is named after the student.
 
-    Characters that not every system allows in names are replaced. A name that is already taken, even with other capital letters,
-    gets a number.
+    Characters that not every system allows in names are replaced. If a name is already taken, even with different capital
+    letters, a number is appended.
     """
     taken: set[str] = set()
     return {student.folder: Path(folder) / f"{_free(student.name, taken)}.md" for student in students}

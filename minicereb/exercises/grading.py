@@ -1,4 +1,4 @@
-"""Grade the submissions of a class, each in its own process, with points, as a table."""
+"""Grade the submissions of a class, each in its own process, and write a table with points."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Graded(NamedTuple):
         return self.submission.worth if self.report.verdict.right else 0
 
     def row(self) -> dict[str, object]:
-        """Return the values of :data:`COLUMNS` by name."""
+        """Return the values of the columns :data:`COLUMNS`, keyed by name."""
         (student, exercise, path, worth), (verdict, printed, seconds) = self
         code, text = verdict.hints[0] if verdict.hints else (None, None)
         values = (student, exercise.name, verdict.right, code, text, printed, round(seconds, 3), encodable(str(path)))
@@ -90,7 +90,7 @@ class Standing(NamedTuple):
 
 
 def usual_points() -> Points:
-    """Return the points that each exercise declares."""
+    """Return the usual points for each exercise, as the exercise declares them."""
     return {name: exercise.points for name, exercise in EXERCISES.items()}
 
 
@@ -146,7 +146,7 @@ def submissions(folder: str | os.PathLike, points: Points) -> tuple[list[Student
 
 
 def grade(found: list[Submission], limit: float) -> Iterator[Graded]:
-    """Check submissions, one per thread at a time, and yield them in order; `limit` is in seconds per submission."""
+    """Check submissions in parallel, and yield them in order; `limit` is the time for each submission in seconds."""
     require(0 < limit < float("inf"), "limit", limit, "seconds above 0")
     with ThreadPoolExecutor(execution().threads) as pool:
         try:
@@ -157,7 +157,7 @@ def grade(found: list[Submission], limit: float) -> Iterator[Graded]:
 
 
 def _report(submission: Submission, limit: float) -> Report:
-    """The report on a submission; if it cannot be checked, the report says why."""
+    """Return the report on a submission. If the submission cannot be checked, the report says why."""
     began = time.monotonic()
     try:
         status = os.lstat(submission.path)  # a link might lead to someone else's solution
@@ -199,5 +199,5 @@ def write_csv(path: str | os.PathLike, graded: Iterable[Graded], complete: Itera
 
 
 def _harmless(value: object) -> object:
-    """Return the value in a form that no spreadsheet interprets as a formula."""
+    """Return the value in a form that spreadsheets do not interpret as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -70,7 +70,7 @@ def _delta_steps(at: Any, h: Any, ltd_mean: Any, outputs: Any, targets: Any) -> 
 
 
 def _rule(activity: Any, error: Any) -> Any:
-    """Make a mistake: the delta rule with ingredients other than z and e."""
+    """Return a known mistake: the delta rule with factors other than z and e."""
     return lambda h, ltd_mean, outputs, targets: activity(h, ltd_mean).T @ error(outputs, targets) / len(h)
 
 
@@ -163,7 +163,7 @@ def _one_by_one(mean: Any, h: Any, decay: float) -> Any:
 
 
 def _moving(of: Any) -> Any:
-    """Make a mistake: the average with another value instead of the batch's mean response."""
+    """Return a known mistake: the moving average of something other than the batch's mean response."""
     return lambda mean, h, decay: decay * mean + (1 - decay) * of(h)
 
 

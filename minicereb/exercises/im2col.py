@@ -18,7 +18,7 @@ def _windows(x: Any, size: int, stride: int) -> Any:
 
 
 def _ordered(order: tuple[int, ...]) -> Any:
-    """Make a mistake: windows (batch, down, across, row, column, channel) with the axes in another order."""
+    """Return a known mistake: windows whose axes (batch, down, across, row, column, channel) are in another order."""
 
     def windows(x: Any, size: int, stride: int) -> Any:
         down, across = Window(size, size, stride).positions(*x.shape[1:3])
@@ -37,7 +37,7 @@ def _flipped(axes: tuple[int, ...]) -> Any:
 
 
 def _strided(x: Any, size: int, down: int, across: int, last: int = 1) -> Any:
-    """Make a mistake: windows with two different strides; if `last` is 0, the windows at the last position are missing."""
+    """A known mistake: windows with two different strides. If `last` is 0, the windows at the last position are missing."""
     each = [
         [x[:, i : i + size, j : j + size].reshape(len(x), -1) for j in range(0, x.shape[2] - size + last, across)]
         for i in range(0, x.shape[1] - size + last, down)

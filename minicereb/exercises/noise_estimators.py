@@ -95,12 +95,12 @@ def _glr_steps(at: Any, losses: Any, x: Any, r: Any, scale: float) -> Any:
 
 
 def _estimate(weight: Any, score: Any) -> Any:
-    """Make a mistake: the estimator with ingredients other than the losses and the score."""
+    """Return a known mistake: the estimator with factors other than the losses and the score."""
     return lambda losses, x, r, scale: (weight(losses)[:, None] * score(r, scale)).T @ x / len(losses)
 
 
 def _weighted(formula: Any) -> Any:
-    """Make a mistake: combine the product of loss and score, (replications, neurons), with the input by another formula."""
+    """Return a known mistake: a wrong formula for combining loss × score, (replications, neurons), with the inputs."""
     return lambda losses, x, r, scale: formula(losses[:, None] * r / scale**2, x)
 
 
@@ -193,7 +193,7 @@ def _rao_steps(at: Any, fires: Any, drive: Any, scale: float) -> Any:
 
 
 def _over_scale(formula: Any) -> Any:
-    """Make a mistake: `formula`, a function of h, F(a) and f(a), divided by σ."""
+    """Return a known mistake: a wrong formula in h, F(a) and f(a), divided by σ."""
     return lambda h, u, s: formula(h, GAUSSIAN.distribution(u / s), GAUSSIAN.density(u / s)) / s
 
 

@@ -17,7 +17,7 @@ def _gradient(low: Any, high: Any, ltd_mean: Any, readout: Any, targets: Any) ->
 
 
 def _worst(low: Any, high: Any, mean: Any, readout: Any, targets: Any) -> Any:
-    """Worst activity of every synapse, shape (batch, cells, classes)."""
+    """Return the worst activity of every synapse, shape (batch, cells, classes)."""
     return _ends(low, high, (readout > 0) == (targets[:, None] > 0)) - mean[:, None]
 
 
@@ -38,7 +38,7 @@ def _steps(at: Any, low: Any, high: Any, mean: Any, readout: Any, targets: Any) 
 
 
 def _rule(activity: Any, error: Any) -> Any:
-    """Make a mistake: the rule with another worst activity or another error at the worst outputs."""
+    """Return a known mistake: the rule with a wrong worst activity, or with a wrong error at the worst outputs."""
 
     def gradient(low: Any, high: Any, mean: Any, readout: Any, targets: Any) -> Any:
         seen = activity(low, high, mean, readout, targets)
@@ -48,23 +48,23 @@ def _rule(activity: Any, error: Any) -> Any:
 
 
 def _seen(least: Any) -> Any:
-    """Make a mistake: the worst activity with another choice between l and u."""
+    """Return a wrong worst activity, which chooses between l and u by another condition."""
     return lambda low, high, m, w, y: _ends(low, high, least(w, y[:, None])) - m[:, None]
 
 
 def _same(of: Any) -> Any:
-    """Make a mistake: an activity that is the same for every synapse of a cell."""
+    """Return a wrong worst activity, which is the same for every synapse of a cell."""
     return lambda low, high, m, w, y: np.repeat(of(low, high, m)[:, :, None], w.shape[1], axis=2)
 
 
 def _plain_error(low: Any, high: Any, mean: Any, readout: Any, targets: Any) -> Any:
-    """Make a mistake: the worst activity, but the error at the middle of the bounds."""
+    """A known mistake: the error is computed at the middle of the bounds instead of at the worst outputs."""
     error = _error((0.5 * (low + high) - mean) @ readout, targets)
     return (_worst(low, high, mean, readout, targets) * error[:, None]).sum(axis=0) / len(low)
 
 
 def _plain_activity(low: Any, high: Any, mean: Any, readout: Any, targets: Any) -> Any:
-    """Make a mistake: the error at the worst outputs, but the middle of the bounds as activity."""
+    """A known mistake: the error is multiplied by the middle of the bounds instead of by the worst activity."""
     error = _error((_worst(low, high, mean, readout, targets) * readout).sum(axis=1), targets)
     return (0.5 * (low + high) - mean).T @ error / len(low)
 

@@ -26,7 +26,7 @@ def _fgsm_steps(at: Any, x: Any, gradient: Any, epsilon: float) -> Any:
 
 
 def _moved(direction: Any, keep: Any) -> Any:
-    """Make a mistake: FGSM with a direction other than the sign, or with wrong bounds."""
+    """Return a known mistake: FGSM with a direction other than the sign, or with wrong bounds."""
     return lambda x, gradient, epsilon: keep(x + epsilon * direction(gradient))
 
 
@@ -118,17 +118,17 @@ def _project_steps(at: Any, z: Any, x: Any, epsilon: float) -> Any:
 
 
 def _clip(z: Any, x: Any, epsilon: float) -> Any:
-    """Make a mistake: the projection without the box."""
+    """A known mistake: the projection without the box."""
     return np.clip(z, x - epsilon, x + epsilon)
 
 
 def _l2(z: Any, x: Any, epsilon: float) -> Any:
-    """Make a mistake: the projection onto the L2 ball without the box."""
+    """A known mistake: the projection onto the L2 ball, without the box."""
     return x + unit_rows(z - x) * np.minimum(np.linalg.norm(z - x, axis=1, keepdims=True), epsilon)
 
 
 def _scaled(size: Any) -> Any:
-    """Make a mistake: scale the whole perturbation so that its size is at most ε."""
+    """Return a known mistake: the whole perturbation is scaled so that its size is at most ε."""
     return lambda z, x, epsilon: _box(x + (z - x) * np.minimum(1, epsilon / size(np.abs(z - x))))
 
 

@@ -27,17 +27,17 @@ def _steps(at: Any, losses: Any, x: Any, r: Any, scale: float) -> Any:
 
 
 def _credited(formula: Any) -> Any:
-    """Make a mistake: combine the product of loss and score, (replications, positions), with the inputs by another formula."""
+    """Return a known mistake: a wrong formula for combining loss × score, (replications, positions), with the inputs."""
     return lambda losses, x, r, scale: formula(losses[:, None] * r / scale**2, x)
 
 
 def _weighted(weight: Any) -> Any:
-    """Make a mistake: the estimate with a function of the losses instead of the losses themselves."""
+    """Return a known mistake: the estimate with a function of the losses in place of the losses."""
     return lambda losses, x, r, scale: np.einsum("k,kp,kpq->q", weight(losses), r / scale**2, x) / len(losses)
 
 
 def _scored(score: Any) -> Any:
-    """Make a mistake: the estimate with another score."""
+    """Return a known mistake: the estimate with a wrong score."""
     return lambda losses, x, r, scale: np.einsum("k,kp,kpq->q", losses, score(r, scale), x) / len(losses)
 
 

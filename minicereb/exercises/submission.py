@@ -54,7 +54,7 @@ class Submitted(Elsewhere):
         return self._exchange(b"")[1].hints
 
     def try_on(self, case: Case, parts: int) -> CallResult:
-        """Request the answer on a case."""
+        """Request the function's answer for a case."""
         message, trial = self._exchange(request(case, parts))
         if trial.answer is None and not trial.hints:
             raise Interference("no answer")

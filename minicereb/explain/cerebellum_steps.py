@@ -1,4 +1,4 @@
-"""One image through the cerebellum: forward, error, weight change, long-term depression; and back to the pixels."""
+"""One image through the cerebellum: forward pass, error, weight change, long-term depression, and the way to the pixels."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 
 
 def _behind(subject: ExplainedImage) -> ExplainedImage:
-    """Replace an explained image by its encoder's features; without an encoder, return it unchanged."""
+    """Return the subject with its encoder's features in place of the image; without an encoder, return it unchanged."""
     if not isinstance(subject.model, VisualCerebellum):
         return subject
     features, _ = subject.model.encoder.forward(subject.x)
@@ -160,7 +160,7 @@ def _pessimistic_step(
     taken: TrainingStep,
     pairs: list[tuple[int, int]],
 ) -> Step:
-    """Return the step with the chosen synapses' worst activity, and with what it adds to their gradient, at the full ε."""
+    """Return the step with the chosen synapses' worst activity, and its part in their gradient, at the full ε."""
     epsilon, targets = settings.uncertainty or 0.0, one_hot(subject.labels, taken.learned.outputs)
     low, high = paper.granule_bounds(*paper.mossy_bounds(taken.x, epsilon, model.fires_above), _projection(model), _rest(model))
     at_worst = pessimistic_squared_error if settings.loss == "mse" else DESCENDED[settings.loss]
@@ -211,7 +211,7 @@ def _rest(model: CerebellarNetwork) -> np.ndarray:
 
 
 def _granule(model: CerebellarNetwork, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return v and h of every granule cell ``[C1]``."""
+    """Return the drive v and the activity h of every granule cell ``[C1]``."""
     projection, rest = _projection(model), _rest(model)
     return (x @ projection + rest)[0], paper.granule(x, projection, rest)[0]
 
@@ -224,7 +224,7 @@ def _cells(subject: ExplainedImage, drive: np.ndarray, taken: TrainingStep) -> l
 
 
 def _synapses(model: CerebellarNetwork, cell: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mossy fibres of a cell, and their weights."""
+    """Return the mossy fibres that a granule cell receives, and their weights."""
     wiring = model.wiring
     inputs = np.arange(wiring.width, dtype=np.int64) if wiring.inputs is None else wiring.inputs[cell]
     return inputs, wiring.weights[cell]
@@ -395,7 +395,7 @@ def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray
 
 
 def _by_drive(subject: ExplainedImage, cell: int, value: float) -> Iterator[Derivative]:
-    """Check the derivative with respect to a cell's drive, via a synapse with an active mossy fibre if there is one."""
+    """Yield a check of the derivative with respect to a cell's drive, unless all its mossy fibres are silent."""
     wiring, fibres = subject.model.wiring, paper.mossy(subject.x, subject.model.fires_above)[0]
     activity = fibres[_synapses(subject.model, cell)[0]]
     if not activity.any():

@@ -39,11 +39,11 @@ def dependency_map(steps: Sequence[Step], found: Arrows, now: int, part: str, sp
     found : dict
         The result of :func:`arrows`.
     now : int
-        Index of the step that is marked, with the steps it uses and the arrows from them.
+        Index of the step to mark. The steps that it uses are marked too, with the arrows from them.
     part : str
         Part of the explanation that is drawn.
     spacing : int
-        Distance between two circles; below 60, only the marked steps and those that they use have names.
+        Distance between neighbouring circles. Below 60, only the marked steps are labelled with their symbols.
 
     Returns
     -------

@@ -21,13 +21,13 @@ LEFT, WIDTH = 36, 100  # of bars: space for the class names, and the length of t
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An image: floats in [0, 1], of shape (height, width) or (height, width, 3); a single row fills a square."""
+    """An image of floats in [0, 1], shape (height, width) or (height, width, 3). A single row is folded into a square."""
 
     name: str
     pixels: np.ndarray
 
     def html(self) -> str:
-        """Return the image as markup."""
+        """Return the image as HTML."""
         pixels = np.nan_to_num(grid(self.pixels[0])) if len(self.pixels) == 1 else self.pixels
         pixels = pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
         return _image(self.name, np.rint(255 * pixels).astype(np.uint8))
@@ -38,7 +38,7 @@ class Map:
     """Numbers as coloured squares: orange above 0, blue below, transparent at 0.
 
     `values` has the shape (height, width) or (height, width, channels), or is one row of numbers, which is folded into a
-    square. A number of absolute value `full` has the full colour; by default this is the largest absolute value.
+    square. Numbers of absolute value `full`, by default the largest, have the full colour.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Map:
     full: float = 0.0
 
     def html(self) -> str:
-        """Return the map as markup."""
+        """Return the map as HTML."""
         values = grid(np.asarray(self.values, dtype=np.float64))
         full = self.full or float(np.nanmax(np.abs(values), initial=0.0))
         colours = signed(np.nan_to_num(values), full)
@@ -56,10 +56,10 @@ class Map:
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """One number for each class as bars, orange above 0 and blue below; `before` is drawn as outlines.
+    """A bar for each class's value, orange above 0 and blue below. The earlier values `before` are drawn as outlines.
 
-    The right class is marked, and the largest number is printed in bold. If there are many classes, only the classes with
-    the largest numbers are shown.
+    The right class is marked, and the largest value is printed in bold. If there are many classes, only the right one and those
+    with the largest values are shown.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Bars:
     before: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.float64))
 
     def html(self) -> str:
-        """Return the bars as markup."""
+        """Return the bars as HTML."""
         every = np.concatenate([self.values, self.before])
         low, high = min(0.0, float(every.min())), max(0.0, float(every.max()))
         scale = WIDTH / ((high - low) or 1.0)
@@ -97,7 +97,10 @@ class Bars:
 
 @dataclass(frozen=True, eq=False)
 class LineChart:
-    """Lines of :func:`minicereb.report.figures.curves`; `axes` are the labels of the axes; the first axis may be logarithmic."""
+    """A line chart by :func:`minicereb.report.figures.curves`.
+
+    `axes` are its axis labels; the first axis may be logarithmic.
+    """
 
     name: str
     lines: dict[str, tuple[np.ndarray, ...]]
@@ -105,7 +108,7 @@ class LineChart:
     logarithmic: bool = False
 
     def html(self) -> str:
-        """Return the lines as markup."""
+        """Return the lines as HTML."""
         figure = svg(curves([("", self.lines)], *self.axes, logarithmic=self.logarithmic, marked=False))
         return f'<div class="cell lines"><img src="{_address(figure, "svg+xml")}" alt="{escape(self.name)}"></div>'
 
@@ -118,7 +121,7 @@ class Svg:
     content: str
 
     def html(self) -> str:
-        """Return the document as markup."""
+        """Return the document as HTML."""
         return f'<div class="cell wide"><img src="{_address(self.content.encode(), "svg+xml")}" alt="{escape(self.name)}"></div>'
 
 
@@ -133,7 +136,7 @@ class Drawing:
     parts: Row
 
     def html(self) -> str:
-        """Return the row as markup."""
+        """Return the row as HTML."""
         drawn = [f'<span class="sign">{escape(part)}</span>' if isinstance(part, str) else part.html() for part in self.parts]
         pictures = sum(not isinstance(part, str) for part in self.parts)
         style = "row few" if pictures <= 3 else "row" if pictures <= 6 else "row many"
@@ -141,14 +144,14 @@ class Drawing:
 
 
 def marked(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return an image, grey and dimmed, whose pixels with a weight are coloured: orange if the weight is above 0, else blue.
+    """Return an image in dimmed grey, with pixels of positive weight in orange and pixels of negative weight in blue.
 
     Parameters
     ----------
     image : array of shape (height, width) or (height, width, 3)
         The image as floats in [0, 1].
     weights : array of the same number of pixels or channels
-        A pixel has the colour of the sum over its channels.
+        The weights of a pixel's channels are added.
     """
     height, width = image.shape[:2]
     grey = image.reshape(height, width, -1).mean(axis=2)[:, :, None]
@@ -158,7 +161,7 @@ def marked(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def grid(values: np.ndarray) -> np.ndarray:
-    """Arrange numbers as an image: a vector as rows of a square, channels side by side; NaN at places without a number."""
+    """Arrange numbers as an image: fold a vector into a square, and put channels side by side. Empty places are NaN."""
     if values.ndim == 1:
         side = math.ceil(math.sqrt(values.size))
         rows = math.ceil(values.size / side)

@@ -32,7 +32,7 @@ UPDATES = {"sgd": "M-SGD", "momentum": "M-MOMENTUM", "rmsprop": "M-RMSPROP", "ad
 
 @dataclass(frozen=True)
 class Shown:
-    """The numbers to show, and the attack to try.
+    """Which numbers an explanation shows, and which attack it tries.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class ExplainedImage:
-    """One image and the model that is explained on it.
+    """One image, and the model that is explained with it.
 
     All computations use `model`, a float64 copy of `trained`. `image` is the index of the test image `x`, which is float64 with
     the shape (1, inputs); `labels` has the shape (1,). An `encoder`, in float64, maps the images of `dataset` to the inputs of
@@ -97,7 +97,7 @@ class ExplainedImage:
         return Bars(name, values.ravel(), self.label) if values.size == self.dataset.classes else self.map(name, values)
 
     def pixel(self, number: int) -> str:
-        """Return the index of a pixel with its position."""
+        """Return the index of a pixel, followed by its position in the image, as text."""
         if self.x.size != self.dataset.inputs:  # a feature, not a pixel
             return str(number)
         place = np.unravel_index(number, self.dataset.image_shape)
@@ -109,7 +109,7 @@ class ExplainedImage:
         return list(self.shown.classes) or [self.label, *likely[:1]]
 
     def step(self) -> TrainingStep:
-        """Return the step that training would take from here."""
+        """Return the step that training would take on this image."""
         return take_step(self.config, self.dataset, self.model, self.x, self.labels, self.encoder)
 
 
@@ -138,7 +138,7 @@ def explained_image(config: Train, dataset: Dataset, trained: Any, image: int, s
 
 
 def chosen_cells(subject: ExplainedImage, usual: list[int], count: int, what: str) -> list[int]:
-    """Return the requested cells, or the default ones; raise :class:`InputError` for a number that is not below `count`."""
+    """Return the requested cells, by default `usual`; raise :class:`InputError` for an index that is not below `count`."""
     for each in subject.shown.cells:
         require(0 <= each < count, "cell", each, f"a whole number from 0 to {count - 1}: there are {count:,} {what}")
     return list(subject.shown.cells) or usual
@@ -198,8 +198,8 @@ def update_step(
 ) -> Step:  # fmt: skip
     """Return the step that shows how the optimiser changes the weights at `places`.
 
-    `words` are added to the step's text, `uses` names the dependencies of the gradient, and `answer` is the output after the
-    change.
+    `words` are added to the step's text, `uses` names the dependencies of the gradient, and `answer` is the model's output
+    after the change.
     """
     rows = []
     for symbol, name, place in places:

@@ -33,7 +33,7 @@ class FewRuns(NamedTuple):
     estimator : Estimator
     loss : ReplicatedLoss
     noise : tuple or None
-        The noise as the estimator drew it; none for the sum over all patterns.
+        The noise that the estimator drew; None for the estimator that sums over all patterns.
     history : History
         The statistics of earlier steps, with the learned baseline if there is one.
     trace : Trace
@@ -42,7 +42,7 @@ class FewRuns(NamedTuple):
     at : RunsOfLayer or None
         The runs of `trace` with their losses, for an estimator that handles one layer after another.
     places : array or None
-        Random numbers that select the units of a convolution.
+        Random numbers that select the units to probe.
     credit : Credit or None
         The first layer's credit, with its factors.
     """
@@ -74,7 +74,7 @@ class FewRuns(NamedTuple):
 
 
 def few_runs(subject: ExplainedImage, settings: NoisyModel, loss: ReplicatedLoss, taken: TrainingStep) -> FewRuns:
-    """Run the image as few times as the training run's estimator allows, or four times if units share weights."""
+    """Run the image as few times as the estimator of the training run allows, or four times if units share weights."""
     network, x_t = subject.model, np.ascontiguousarray(subject.x.T)
     named = estimator_named(settings.estimator, settings.last_layer, settings.placement, settings.probes, settings.output_draws)
     estimator = estimator_with(named, settings.baseline, settings.allocation)
@@ -99,7 +99,7 @@ def few_runs(subject: ExplainedImage, settings: NoisyModel, loss: ReplicatedLoss
 
 
 def address_of(subject: ExplainedImage, stream: str = "explained noise") -> Address:
-    """Return the address of the noise for an image."""
+    """Return the :class:`Address` that determines the random generator of an image's noise."""
     return Address(subject.config.seed, (subject.image,), stream)
 
 

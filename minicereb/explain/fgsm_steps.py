@@ -25,7 +25,7 @@ CANDIDATES = 12  # number of pixels that are tried to find some without a kink
 def chosen_pixels(
     subject: ExplainedImage, gradient: np.ndarray, function: Callable[[np.ndarray], float], count: int
 ) -> list[int]:
-    """Return the pixels to show: those requested, or those with the largest derivatives where `function` has no kink."""
+    """Return the pixels to show: those requested, by default those with the largest derivatives and no kink of `function`."""
     if subject.shown.pixels:
         return list(subject.shown.pixels)
     x = subject.x.copy()
@@ -69,7 +69,7 @@ def objective_step(subject: ExplainedImage, landscape: Landscape, outputs: np.nd
 def _input_gradient_step(
     subject: ExplainedImage, landscape: Landscape, gradient: np.ndarray, pixels: list[int], tag: str
 ) -> Step:
-    """Return the step with the gradient of the pixels shown, finite differences beside it, and the full gradient as an image."""
+    """Return the step with the derivatives of the pixels shown, their finite differences, and the full gradient as an image."""
     moved = subject.x.copy()
     checks = [
         checked(

@@ -33,8 +33,8 @@ NAMES = {"Images": "normalised", "BatchNormLearning": "BatchNorm", "DropoutLearn
 class PixelPath(NamedTuple):
     """A forward and backward pass, and the path of one pixel through it.
 
-    `values` are the inputs of all layers, then the outputs. `credits` are the gradients of the loss with respect to these arrays,
-    and `units` are the path's flat indices into them.
+    `values` are the inputs of all layers, then the outputs. `credits` are the gradients of the loss with respect to these
+    arrays, and `units` are the flat indices of the path's units in them.
     """
 
     layers: tuple[Any, ...]
@@ -47,11 +47,11 @@ class PixelPath(NamedTuple):
         return tuple(int(each) for each in np.unravel_index(self.units[number], self.values[number].shape)[1:])
 
     def value(self, number: int) -> float:
-        """Return the value of the unit on the path."""
+        """Return the value of the path's unit in the input of layer `number`."""
         return float(self.values[number].ravel()[self.units[number]])
 
     def credit(self, number: int) -> float:
-        """Return the derivative with respect to the unit on the path."""
+        """Return the derivative of the loss with respect to the path's unit in the input of layer `number`."""
         return float(self.credits[number].ravel()[self.units[number]])
 
     def onward(self, number: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def follow_pixel(
 
 
 def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int:
-    """Return the output unit of a layer that transmits most of the derivative with respect to one of its inputs."""
+    """Return which output unit of a layer transmits most of the derivative with respect to the layer's input `unit`."""
     if isinstance(layer, MaxPool):
         image, row, column, channel = np.unravel_index(unit, value.shape)
         down, across = credit.shape[1:3]
@@ -144,7 +144,7 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 def forward_and_back(
     subject: ExplainedImage, pixel: int, beyond: Callable[[PixelPath], Iterator[Step]] | None = None
 ) -> Iterator[Step]:
-    """Yield the path of a pixel to the outputs, the steps of the layers `beyond`, and the backward pass."""
+    """Yield the steps along a pixel's path to the outputs, then those that `beyond` yields, and those of the backward pass."""
     loss = objective_named(subject.shown.objective)
     walked = follow_pixel(subject.model, subject.x, subject.labels, loss, lambda _: pixel)
 
@@ -163,7 +163,7 @@ def _only_pixels(subject: ExplainedImage) -> None:
 
 
 def _blocks(walked: PixelPath) -> list[range]:
-    """Return groups of layers that are explained together: a layer with weights and the layers without weights after it."""
+    """Return groups of layers that are explained together: a layer with weights, and all layers without weights after it."""
     starts = [number for number, layer in enumerate(walked.layers) if isinstance(layer, Dense | Convolution)]
     end = len(walked.layers) - isinstance(walked.layers[-1], CerebellarNetwork)  # a cerebellum has its own steps
     return [range(start, end) for start, end in zip(starts, [*starts[1:], end], strict=True)]
@@ -184,7 +184,7 @@ def _title(walked: PixelPath, block: range) -> str:
 
 
 def _forward_steps(subject: ExplainedImage, walked: PixelPath) -> Iterator[Step]:
-    """Yield, for each layer with weights, the weighted sum of the path's unit and its values in the layers that follow."""
+    """Yield, for each layer with weights, a step: the weighted sum of the path's unit, and its values in later layers."""
     for block in _blocks(walked):
         first, layer = block.start, walked.layers[block.start]
         x, v, unit = walked.values[first][0], walked.values[first + 1], walked.place(first + 1)
@@ -251,7 +251,7 @@ def _normalised(walked: PixelPath, number: int) -> Rows:
 
 
 def _tags(layer: Any) -> tuple[str, str]:
-    """Return the tags of the forward and backward pass."""
+    """Return the equation tags of a layer's forward and backward pass."""
     return ("M-CONV", "M-CONV-DX") if isinstance(layer, Convolution) else ("M-DENSE", "M-BP")
 
 
@@ -285,7 +285,7 @@ def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray]
 
 
 def _parameters(walked: PixelPath, block: range) -> Iterator[tuple[int, np.ndarray, Place]]:
-    """Yield the index of a layer, one of its parameters, and the indices of the entry on the path."""
+    """Yield, for each parameter of a block, the index of its layer, its array, and its entry on the path."""
     for number in reversed(block):
         layer = walked.layers[number]
         count = sum(hasattr(each, "weight_gradient") for each in walked.layers[:number])

@@ -32,7 +32,7 @@ RANGES = {"threshold": (0.0, 1.0), "sigmoid": (0.0, 1.0), "arctan-inverse": (-np
 
 
 class CreditBounds(NamedTuple):
-    """The largest derivatives in one replication: with respect to each first-layer signal, and to a weight of the last layer."""
+    """Bounds on the derivatives in one replication, with respect to each first-layer signal and to a last-layer weight."""
 
     credit: np.ndarray
     last: float
@@ -41,7 +41,7 @@ class CreditBounds(NamedTuple):
 def credit_bounds_of(
     estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray
 ) -> CreditBounds:
-    """Bound the derivatives that an estimator can give for one image; zeros where there is no bound.
+    """Return bounds on the derivatives that an estimator can give for one image, or zeros where no bound is known.
 
     A bound is the range of the loss times the estimator's factor. The range of the loss follows from the ranges of the
     last layer's inputs.
@@ -110,7 +110,7 @@ def groups_of(
     groups: int = GROUPS, size: int | None = None, history: History = NO_HISTORY,
     weights: Sequence[tuple[str, tuple[int, ...]]] = (),
 ) -> GroupedEstimates:  # fmt: skip
-    """Estimate repeatedly, each time from `size` fresh replications; once if the estimator is exact.
+    """Return repeated estimates, each from `size` fresh replications; a single one if the estimator is exact.
 
     `weights` are the names and indices of weights of the first layer.
     """
@@ -134,7 +134,7 @@ def reference_for(
     own: str, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address,
     placement: str = "all", weights: Sequence[tuple[str, tuple[int, ...]]] = (),
 ) -> GroupedEstimates:  # fmt: skip
-    """Return the closed form, or an independent estimate by an estimator other than `own`, with more replications."""
+    """Return the closed form or else an independent estimate, by an estimator other than `own` and with more replications."""
     exact = estimator_named("exact", "derivative")
     patterns = (1 if loss.smooth else 64) << min(len(network.layers[0].bias), 64)
     if placement == "all" and patterns <= MOST and _is_applicable(exact, network, loss):
@@ -152,14 +152,17 @@ def reference_for(
 
 
 class Series(NamedTuple):
-    """Estimates of one number, one per group of `size` replications; no single replication exceeds `bound` in size."""
+    """Estimates of one number, one per group of `size` replications.
+
+    In no replication does its absolute value exceed `bound`.
+    """
 
     values: np.ndarray
     size: int
     bound: float
 
     def interval(self, groups: int | None = None) -> tuple[float, float]:
-        """Return the mean over the first groups and the half-width of its interval; for a single value, the value and 0.
+        """Return the mean of the first `groups` values and the half-width of its interval; for a single value, the value and 0.
 
         Student's interval is widened by ``ln(1/δ)/K`` times the bound, to account for rare noise that was not drawn: an event
         that never occurred in K replications has a probability below ``ln(1/δ)/K``, with confidence 1 - δ.
@@ -189,7 +192,7 @@ def pixel_series(found: GroupedEstimates, network: NoisyNetwork, pixel: int) -> 
 
 
 def estimate_of(of: str, series: Series, reference: Series, by: str) -> EstimatedMean:
-    """Compare a mean over groups with its expected value."""
+    """Return the mean of a series beside its expected value, the mean of `reference`."""
     mean, half = series.interval()
     should, should_half = reference.interval()
     return EstimatedMean(of, len(series.values) * series.size, mean, half, should, should_half, by)

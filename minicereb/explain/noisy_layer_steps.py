@@ -38,7 +38,7 @@ def drawn_neurons(layer: NoisyTime, neurons: Sequence[int]) -> list[int]:
 
 
 def drawn_in_words(layer: NoisyLayer, neurons: Sequence[int] = ()) -> str:
-    """Say what rows and columns mean in a picture of a layer with time steps; say nothing about other layers."""
+    """Return what rows and columns mean in a picture of a layer with time steps; an empty string for other layers."""
     if not isinstance(layer, NoisyTime):
         return ""
     count = len(drawn_neurons(layer, neurons))
@@ -46,14 +46,17 @@ def drawn_in_words(layer: NoisyLayer, neurons: Sequence[int] = ()) -> str:
 
 
 def unit_name(layer: NoisyLayer, unit: int) -> str:
-    """Name a unit: its number, or its row, column and channel."""
+    """Return a unit's name: its number or, in a convolution, its row, column and channel."""
     if not isinstance(layer, NoisyConvolution):
         return str(unit)
     return ", ".join(str(int(each)) for each in np.unravel_index(unit, (*layer.positions, len(layer.bias))))
 
 
 def forward_steps(subject: ExplainedImage, trace: Trace, units: list[int], classes: list[int]) -> Iterator[Step]:
-    """Yield a step for each layer; the first shows the given units (neurons of a layer with time steps), the last the classes."""
+    """Yield a step for each layer.
+
+    The first shows `units` (of a layer with time steps, its neurons), the last shows `classes`.
+    """
     network = subject.model
     for number, layer in enumerate(network.layers):
         strong = np.argsort(-np.abs(trace.drives[number][:, 0, 0]), kind="stable")
@@ -113,7 +116,7 @@ def _at_once(subject: ExplainedImage, trace: Trace, number: int, units: list[int
 
 
 def slope_checks(layer: NoisyLayer, v: np.ndarray, units: list[int]) -> list[Derivative]:
-    """Compare φ' at the signals of some units with finite differences; do nothing if φ has no derivative."""
+    """Compare φ' at the signals of some units with finite differences. Return an empty list if φ has no derivative."""
     if layer.activation is None or not layer.activation.smooth:
         return []
     checks = []
@@ -131,12 +134,12 @@ def _noise_and_activation(layer: NoisyLayer, e: np.ndarray | None) -> str:
 
 
 def place_of(layer: NoisyConvolution, unit: int) -> tuple[int, ...]:
-    """Return row, column and channel of a unit."""
+    """Return the row, column and channel of a unit."""
     return tuple(int(each) for each in np.unravel_index(unit, (*layer.positions, len(layer.bias))))
 
 
 def _window(layer: NoisyConvolution, x: np.ndarray, unit: int) -> Drawing:
-    """Draw what a unit sees, and its kernel."""
+    """Draw the part of the input that a unit sees, and its kernel."""
     (row, column, channel), (_, high, wide, _) = place_of(layer, unit), layer.weight.shape
     top, left = row * layer.stride, column * layer.stride
     patch = x.reshape(layer.image)[top : top + high, left : left + wide]
@@ -147,7 +150,7 @@ def _window(layer: NoisyConvolution, x: np.ndarray, unit: int) -> Drawing:
 
 
 def _in_time(subject: ExplainedImage, trace: Trace, layer: NoisyTime, neurons: list[int]) -> Step:
-    """Return the step of a layer with time steps: what moves the potential of a few neurons over time, and their responses."""
+    """Return the step of a layer with time steps: what moves a few neurons' potentials over time, and their responses."""
     spiking = layer.firing > 0
     x, h_mean, e = trace.inputs[0][:, 0, 0], trace.responses[0][:, 0, 0], trace.noise[0]
     u, v = (layer.in_steps(each[0][:, 0, 0]) for each in (trace.drives, trace.signals))

@@ -87,7 +87,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
 
 
 def _credit_tag(settings: NoisyModel, first: NoisyLayer) -> str:
-    """Return the equation of the first layer's credit."""
+    """Return the tag of the equation for the first layer's credit."""
     name = settings.estimator
     by_score = isinstance(LEARNED_BY[name], ScoreFunction)
     if isinstance(first, NoisyTime) and (by_score or name == "backprop"):
@@ -203,7 +203,7 @@ def _along(subject: ExplainedImage, loss: ReplicatedLoss, noise: Noise) -> Calla
 
 
 def _by_score(few: FewRuns, a: int) -> tuple:
-    """Return loss × score for each replication; the score is compared with the slope of -ln f."""
+    """Return a table of loss × score for each replication, and a comparison of the score with the slope of -ln f."""
     assert few.at is not None
     assert few.credit is not None
     layer, trace, (losses, baselines) = few.at.layer, few.trace, few.losses
@@ -225,7 +225,7 @@ def _by_score(few: FewRuns, a: int) -> tuple:
 
 
 def _by_flip(subject: ExplainedImage, credit: float, trace: Trace, a: int) -> tuple:
-    """Return the effect of firing on the loss, and the derivative of the firing probability."""
+    """Return a table of the effect of firing on the loss, and checks of the derivative of the firing probability."""
     layer = subject.model.layers[0]
     law, sigma = layer.law, float(layer.scale[0])
     u = trace.drives[0][a, 0, :1].copy()
@@ -267,7 +267,7 @@ def _compared_means(
     names: list[str], of: Callable[[means.GroupedEstimates], list[means.Series]], found: means.GroupedEstimates,
     reference: means.GroupedEstimates,
 ) -> tuple[list[EstimatedMean], list[Rows], list[Drawing]]:  # fmt: skip
-    """Return means with their expected values and, unless the first mean is exact, how this mean converges."""
+    """Return means with their expected values and, unless the means are exact, how the first of them converges."""
     series, expected = of(found), of(reference)
     estimates = [means.estimate_of(*row, reference.origin) for row in zip(names, series, expected, strict=True)]
     if len(found.credit) == 1:

@@ -15,12 +15,12 @@ ESTIMATES = ("estimate of", "replications", "mean", "±", "expected", "±", "")
 
 
 def shown(value: Any, digits: int = 6) -> str:
-    """Format a number with this many digits; leave text unchanged."""
+    """Format a float with `digits` significant digits; return other values as text."""
     return f"{value + 0.0:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def tables(step: Step) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
-    """Yield captions, headings and cells of all tables of a step."""
+    """Yield the caption, the headings and the cells of every table of a step."""
     for rows in step.numbers:
         yield rows.caption, rows.head, [[shown(cell) for cell in row] for row in rows.rows]
     if step.derivatives:

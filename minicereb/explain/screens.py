@@ -48,7 +48,7 @@ def _screen(steps: Sequence[Step], found: Arrows, number: int) -> dict[str, Any]
 
 
 def _maps(steps: Sequence[Step], found: Arrows, number: int) -> Iterator[tuple[str, str]]:
-    """Yield the map of a step's part (for the image, the maps of all parts), each for a wide and for a narrow screen."""
+    """Yield the map of a step's part (for the step of the image, of every part), for a wide and for a narrow screen."""
     for part in dict.fromkeys(step.part for step in steps if step.part):
         if steps[number].part in ("", part):
             yield dependency_map(steps, found, number, part, WIDE), dependency_map(steps, found, number, part, NARROW)

@@ -33,7 +33,7 @@ POSITIONS = 8  # positions that are shown one by one
 
 
 class SharedWeight(NamedTuple):
-    """One weight of a layer: ``"weight"`` or ``"recurrent"``, and its indices in the array."""
+    """One shared weight: the name of its array, ``"weight"`` or ``"recurrent"``, and its indices in the array."""
 
     name: str
     entry: tuple[int, ...]
@@ -59,7 +59,7 @@ class SharedWeight(NamedTuple):
         return float(every[self.name][self.entry])
 
     def gradient_of_run(self, layer: NoisyLayer, credits: np.ndarray, signals: np.ndarray, x: np.ndarray) -> float:
-        """Return the weight's derivative in one run, by the layer's own sum; credits and signals are (units,)."""
+        """Return the weight's derivative in one run, as the layer sums it; `credits` and `signals` have the shape (units,)."""
         if self.name == "recurrent":
             assert isinstance(layer, NoisyTime)
             return float(layer.recurrent_gradient(credits[:, None, None], signals[:, None, None])["recurrent"][self.entry])
@@ -83,7 +83,7 @@ class SharedWeight(NamedTuple):
 
 
 def shared_weights(subject: ExplainedImage, few: FewRuns) -> list[SharedWeight]:
-    """Return the weights to show: each chosen unit's feedforward and recurrent weight that move most in the first run."""
+    """Return the weights to show: for each channel or neuron chosen, those with the largest derivatives in the first run."""
     layer = subject.model.layers[0]
     credit, signals = few.credits(layer)[:, :1], few.trace.signals[0][:, :, :1]
     every = layer.weight_gradient(credit.T, subject.x)
@@ -104,7 +104,10 @@ def shared_weights(subject: ExplainedImage, few: FewRuns) -> list[SharedWeight]:
 
 
 def shown_unit(subject: ExplainedImage, few: FewRuns, weight: SharedWeight) -> int:
-    """Return the unit of a convolution to show: the one that moves the weight most, among those that see the chosen pixel."""
+    """Return the unit of a convolution to show.
+
+    Of the units that see the chosen pixel, it contributes most to the weight's derivative.
+    """
     layer = subject.model.layers[0]
     units, inputs = weight.units(layer), weight.inputs(layer, few.trace.signals[0][:, 0, 0], subject.x)
     moves = np.abs(few.credits(layer)[units, 0] * inputs)
@@ -143,7 +146,7 @@ def _losses_step(few: FewRuns, settings: NoisyModel, about_baseline: str) -> Ste
 
 
 def _credit_step(subject: ExplainedImage, settings: NoisyModel, few: FewRuns, weights: list[SharedWeight], tag: str) -> Step:
-    """Return the step with the credit of a few units in the first run, with its factors."""
+    """Return the step with the credit of a few units in the first run, and the factors of this credit."""
     layer, name = subject.model.layers[0], settings.estimator
     in_time = isinstance(layer, NoisyTime)
     tables: list[Rows] = []
@@ -199,7 +202,7 @@ def _called(layer: NoisyLayer, unit: int) -> str | int:
 
 
 def _most_moved(subject: ExplainedImage, few: FewRuns, weight: SharedWeight) -> np.ndarray:
-    """Return the units of a channel that move the weight most in the first run: at least one, in the order of their positions."""
+    """Return the units that contribute most to the weight's derivative in the first run, at least one, ordered by position."""
     layer = subject.model.layers[0]
     units, inputs = weight.units(layer), weight.inputs(layer, few.trace.signals[0][:, 0, 0], subject.x)
     moves = np.abs(few.credits(layer)[units, 0] * inputs)
@@ -208,7 +211,7 @@ def _most_moved(subject: ExplainedImage, few: FewRuns, weight: SharedWeight) -> 
 
 
 def _by_score(layer: NoisyLayer, few: FewRuns, units: np.ndarray) -> Rows:
-    """Return the advantage times the score for each unit in the first run."""
+    """Return the table of advantage times score for each unit in the first run."""
     assert few.credit is not None
     (losses, baselines), sigma = few.losses, float(layer.scale[0])
     advantage, carried = losses[0] - baselines[0], few.credits(layer)
@@ -225,7 +228,7 @@ def _by_score(layer: NoisyLayer, few: FewRuns, units: np.ndarray) -> Rows:
 
 
 def _score_checks(layer: NoisyLayer, few: FewRuns, units: np.ndarray) -> list[Derivative]:
-    """Compare the score with the derivative of the logarithm of the probability of what the unit did."""
+    """Compare each unit's score with the derivative of the log probability of its response."""
     assert few.credit is not None
     law, sigma = layer.law, float(layer.scale[0])
     assert law is not None
@@ -244,12 +247,12 @@ def _score_checks(layer: NoisyLayer, few: FewRuns, units: np.ndarray) -> list[De
 
 
 def _logarithm(law: Law, towards: np.ndarray, spikes: bool, e: np.ndarray) -> float:
-    """Return the sum of ln F(±u/σ) for responses that fire or not, or of ln f(e) for signals."""
+    """Return the sum of ln F(±u/σ) if responses are spikes or silence, otherwise the sum of ln f(e)."""
     return float(np.log(law.distribution(towards) if spikes else law.density(e)).sum())
 
 
 def _by_flip(layer: NoisyLayer, few: FewRuns, units: np.ndarray, probes: int) -> Rows:
-    """Return the effect of firing on the loss, times the density at the threshold, for each unit in the first run."""
+    """Return the table of credits in the first run: the effect of firing on the loss, times the density at the threshold."""
     assert few.credit is not None
     assert few.at is not None
     sigma, law = float(layer.scale[0]), layer.law
@@ -299,7 +302,7 @@ def _flip_checks(layer: NoisyLayer, few: FewRuns, units: np.ndarray) -> list[Der
 
 
 def _by_resampling(layer: NoisyLayer, few: FewRuns, units: np.ndarray, probes: int) -> list[Rows]:
-    """Return the losses at the nodes of redrawn noise for one unit, and the credit of several."""
+    """Return two tables: the losses at the nodes of one unit's redrawn noise, and the credit of several units."""
     assert few.at is not None
     assert few.credit is not None
     assert few.places is not None

@@ -86,12 +86,12 @@ class EstimatedMean:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step of an explanation: a text, and the shapes of the arrays by their names in the equation.
+    """One step of an explanation: a text with its equation, numbers and drawings.
 
-    `tag` is the tag of the equation (:mod:`minicereb.calculus.equations`), or empty if nothing is computed. `gives` maps names,
-    under which later steps use this step's result, to symbols; the first of these symbols represents the step. `uses`
-    names the results on which the step depends; each comes from the latest earlier step of the same `part` that gives
-    it, or from the image.
+    `tag` is the tag of the equation (:mod:`minicereb.calculus.equations`), or empty if nothing is computed. `shapes` maps the
+    names of arrays in the equation to their shapes. `gives` maps names, under which later steps use this step's result, to
+    symbols; the first of these symbols represents the step. `uses` names the results on which the step depends; each comes from
+    the latest earlier step of the same `part` that gives it, or from the image.
     """
 
     title: str
@@ -113,7 +113,7 @@ class Step:
 
     @property
     def formula(self) -> str:
-        """The equation."""
+        """The equation as text; empty if there is none."""
         return equation(self.tag).formula if self.tag else ""
 
     def as_json(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def checked(
     of: str, value: Any, array: np.ndarray, place: Any, function: Callable[..., Any], *arguments: Any,
     kinks: Callable[[], str] = str,
 ) -> Derivative:  # fmt: skip
-    """Compare the derivative of ``function(*arguments)`` with respect to one entry of an array with its finite difference."""
+    """Compare `value`, the derivative of ``function(*arguments)`` by one entry of an array, with the finite difference."""
     return compared(of, value, difference(moving(array, place, function, *arguments)), kinks)
 
 
@@ -149,7 +149,7 @@ def products(
     caption: str, names: tuple[str, str, str], rows: Sequence[tuple[Any, float, float]], total: tuple[str, float],
     extra: Sequence[tuple[str, float]] = (), most: int = 6,
 ) -> Rows:  # fmt: skip
-    """Write out a sum of products: its `most` largest terms, the sum of the others, `extra` terms, and the model's own total.
+    """Return the table of a sum of products: its `most` largest terms, the sum of the others, `extra` terms, and `total`.
 
     Each row is (place, factor, factor), with `names` as headings.
     """

@@ -123,14 +123,14 @@ def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> 
 
 
 def _to_learn_with(model: Any) -> Any:
-    """Return a copy of the parts that learn; a cerebellum's wiring, which may be large, is shared."""
+    """Return a copy of the model for learning. A cerebellum's wiring, which may be large and does not learn, is not copied."""
     if isinstance(model, CerebellarNetwork):
         return dataclasses.replace(model, ltd_mean=model.ltd_mean.copy(), readout=model.readout.copy())
     return in_float64(model)
 
 
 def _gradients(rule: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the recorded gradients by the names of their arrays."""
+    """Return the recorded gradients, keyed by the names of their arrays."""
     if hasattr(rule, "states"):  # backpropagation: one gradient per array
         layers = enumerate(rule.states)
         return {f"{name}_{number}": state["gradient"] for number, layer in layers for name, state in layer.items()}

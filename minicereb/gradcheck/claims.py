@@ -15,7 +15,7 @@ STEP = 1e-6
 
 
 class Claim(NamedTuple):
-    """A derivative at one point.
+    """A claim that an array is the derivative of a function at one point.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ def credited(function: Callable[[Any], Any], at: np.ndarray, credit: np.ndarray)
 
 
 def elementwise(name: str, tag: str, function: Callable[[Any], Any], derivative: Any, at: np.ndarray, by: str = "v") -> Claim:
-    """Return the claim that `derivative` belongs to an elementwise function; each element has a different weight."""
+    """Return the claim that `derivative` is the derivative of an elementwise function; each element has a different weight."""
     credit = np.linspace(0.5, 1.5, at.size, dtype=np.float64).reshape(at.shape)
     return Claim(name, tag, by, credited(function, at, credit), credit * derivative(at), at)
 

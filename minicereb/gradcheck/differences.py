@@ -1,4 +1,4 @@
-"""Finite differences in float64 that check a derivative: for one entry, along random directions, and the adjoint test."""
+"""Checks of derivatives in float64: finite differences for one entry or along random directions, and the adjoint test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENOUGH = 1e-9  # relative error at which an extrapolation ends
 
 
 def moving(array: np.ndarray, place: Any, function: Callable[..., Any], *arguments: Any) -> Callable[[float], float]:
-    """Return ``function(*arguments)``, a number, as a function of the displacement of one number in an array of float64.
+    """Return ``function(*arguments)``, a number, as a function of the displacement of one entry of a float64 array.
 
     The array is changed in place during a call, and restored.
     """
@@ -54,7 +54,7 @@ class FiniteDifference(NamedTuple):
 
 
 def difference(function: Callable[[float], float]) -> FiniteDifference:
-    """Differentiate a function of one number, float64, at 0 without knowing its formula.
+    """Estimate the derivative at 0 of a function of one float64 number.
 
     References
     ----------
@@ -144,7 +144,7 @@ def check_gradient(
     Raises
     ------
     TypeError
-        If an array is not float64: in float32 a difference of this size is noise.
+        If an array is not float64. In float32, such small differences would be lost in rounding.
     """
     if at.dtype != np.float64 or gradient.dtype != np.float64 or gradient.shape != at.shape:
         raise TypeError("check_gradient needs float64 arrays of one shape")
@@ -164,7 +164,7 @@ def check_gradient(
 
 
 def _is_smooth(function: Callable[[np.ndarray], float], at: np.ndarray, move: np.ndarray, middle: float, bend: float) -> bool:
-    """Whether the difference between the one-sided slopes shrinks with the step, as it does for a smooth function."""
+    """Return whether the difference between the one-sided slopes shrinks with the step, as for a smooth function."""
     for part in (2, 4):
         ahead, behind = function(at + move / part), function(at - move / part)
         if abs(part**2 * abs((ahead - middle) - (middle - behind)) - bend) > 0.2 * bend:

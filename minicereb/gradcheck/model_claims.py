@@ -28,7 +28,7 @@ REPLICATIONS = 3
 
 
 def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:
-    """Yield the derivatives of a model, anything with ``forward`` and ``input_gradient``, at a few images (float64).
+    """Yield claims about the derivatives of a model, any object with ``forward`` and ``input_gradient``, at float64 images.
 
     For models of the project's own kinds, every layer is checked at inputs that are jittered to avoid equal numbers and
     zeros (:data:`JITTER`). `seed` determines credits and jitter.
@@ -59,7 +59,7 @@ def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -
 
 
 def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:
-    """Yield the derivatives from which a network learns, through the whole network in training mode ``[M-BP]``."""
+    """Yield claims about the derivatives from which a network learns, through the whole network in training mode ``[M-BP]``."""
     model = in_float64(model)
     learning = model.while_learning(seed, 1)
     outputs, caches = learning.forward(x.copy())
@@ -108,7 +108,7 @@ def _with(layers: Sequence[Any], number: int, key: str, weights: np.ndarray) -> 
 
 
 def _delta_rule(model: CerebellarNetwork, x: np.ndarray, labels: np.ndarray) -> Claim:
-    """Check a step of the delta rule at rate 1: it must subtract the gradient of the batch's mean loss from the readout."""
+    """Return the claim that a step of the delta rule at rate 1 subtracts the gradient of the batch's mean loss."""
     before = model.readout.copy()
     learner = DeltaRule(in_float64(model), SGD(1.0), len(x), None)
     for _ in learner.learn(x, labels):
@@ -124,7 +124,7 @@ def _delta_rule(model: CerebellarNetwork, x: np.ndarray, labels: np.ndarray) -> 
 
 
 def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Iterator[Claim]:
-    """Check the network without noise and at fixed noise; for threshold neurons, also check the exact mean if available."""
+    """Yield claims for a noisy network: without noise and at fixed noise or, for threshold neurons, for the exact mean."""
     smooth = all(layer.activation is None or layer.activation.smooth for layer in model.layers)
     if smooth:
         yield from _input("NoisyNetwork.input_gradient", "G3", model, x, rng)
@@ -148,7 +148,7 @@ def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.rando
 def _estimated(
     name: str, tag: str, estimator: Any, model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, noise: Any
 ) -> Iterator[Claim]:
-    """Check an estimator that is an exact derivative at given noise: with respect to images, weights, biases and noise scales."""
+    """Yield claims for an estimator that is exact for given noise, by images, weights, biases and noise scales."""
     loss = CrossEntropy()
 
     def at(network: NoisyNetwork, images: np.ndarray) -> Any:

@@ -37,7 +37,7 @@ CLASSES = 4
 
 
 def claims() -> Iterator[Claim]:
-    """Yield every derivative at a random point: formulas first, then the models built from them."""
+    """Yield a claim about every derivative at a random point: formulas first, then the models built from them."""
     rng = generator(0, "gradcheck")
     formulas = (
         _activations,
@@ -152,7 +152,7 @@ def _dense(rng: np.random.Generator) -> Iterator[Claim]:
 
 
 def _intervals(rng: np.random.Generator) -> Iterator[Claim]:
-    """Check the derivatives of centre and radius together: their credits are the two halves of one array."""
+    """Yield claims about centre and radius together: their credits are the two halves of one array."""
     centre, weight, bias = (rng.standard_normal(shape) for shape in ((7, 5), (4, 5), (4,)))
     radius, credit = rng.random((7, 5)), rng.standard_normal((7, 8))
     names, (d_centre, d_radius) = ("weight", "bias", "centre", "radius"), np.split(credit, 2, axis=1)
@@ -249,7 +249,7 @@ def _of_law(law: Law, e: np.ndarray, q: np.ndarray, fires: np.ndarray) -> Iterat
 
 
 def _models(rng: np.random.Generator) -> Iterator[Claim]:
-    """Check small models of each kind, layer by layer and as a whole."""
+    """Yield claims about small models of each kind, layer by layer and as a whole."""
     x, labels = rng.random((3, 64)), rng.integers(0, CLASSES, 3)
     for kind, per_cell in (("sparse", 4), ("full", 64)):
         inputs = np.sort(rng.integers(0, 64, (40, per_cell), dtype=np.int32), axis=1) if kind == "sparse" else None

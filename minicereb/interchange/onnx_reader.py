@@ -35,9 +35,9 @@ class OnnxModel(NamedTuple):
     network : Sequential
         The network takes rows in the order of this project: pixel by pixel, with the channels of a pixel adjacent.
     order : array of int, shape (inputs,), or None
-        For each number of a row, its index in the file's own input; None if the order is the same.
+        For each entry of a row, its index in an input as the file orders it; None if the two orders are the same.
     shape : tuple of int
-        Shape of one input in the file.
+        Shape of one input, as in the file.
     """
 
     network: Sequential
@@ -81,9 +81,9 @@ def network_of(shape: tuple[int, ...], convolutional: bool, steps: Iterable[tupl
     shape : tuple of int
         Shape of one input; images have channels first.
     convolutional : bool
-        Whether layers that take images will follow.
+        Whether the chain has layers that take images.
     steps : iterable of (str, GraphNode)
-        Names of :data:`OPERATORS`, with their attributes and constants.
+        Names of operators, as in :data:`OPERATORS`, with the operators' attributes and constants.
 
     Raises
     ------
@@ -114,14 +114,14 @@ class GraphNode(NamedTuple):
     constants: list[np.ndarray | None]
 
     def constant(self, place: int) -> np.ndarray:
-        """Return the constant that is the input at this place; raise :class:`Refusal` if there is none."""
+        """Return the constant input at position `place`, counted from 0; raise :class:`Refusal` if there is none."""
         found = self.constants[place] if place < len(self.constants) else None
         _expect(found is not None, f"{self.name} has no constant as input {place + 1}")
         assert found is not None
         return found
 
     def expect(self, **allowed: Any) -> None:
-        """Refuse an attribute unless it has the only value that the layers support."""
+        """Raise :class:`Refusal` if an attribute does not have the only value that the layers support."""
         for name, value in allowed.items():
             given = self.attributes.get(name, value)
             _expect(given == value, f"{self.name} with {name} = {given}; only {value} is supported")
@@ -187,7 +187,7 @@ class _Chain:
     # -- operators -----------------------------------------------------------------------------------------------------------
 
     def identity(self, node: GraphNode) -> None:
-        """Dropout and Identity pass their input through at inference."""
+        """Add no layer, because Dropout and Identity return their input unchanged at inference."""
 
     def cast(self, node: GraphNode) -> None:
         node.expect(to=1)  # float32
@@ -387,7 +387,7 @@ OPERATORS: dict[str, Callable[[_Chain, GraphNode], None]] = {
 
 
 def pixel_order(shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return the positions of a row's numbers, pixel by pixel, in an image with channels first; None if the order is the same."""
+    """Return the index of each entry of a row, pixel by pixel, in an image with channels first; None if both orders agree."""
     if len(shape) != 3 or shape[0] == 1:
         return None
     return np.arange(math.prod(shape)).reshape(shape).transpose(1, 2, 0).reshape(-1)
@@ -403,7 +403,7 @@ def _device(array: np.ndarray) -> Array:
 
 
 def _single(node: GraphNode, name: str, default: int) -> int:
-    """Return the one value that all entries of an attribute have."""
+    """Return the value of an attribute whose entries must all be equal."""
     values = set(node.attributes.get(name, [default]))
     _expect(len(values) == 1, f"{node.name} with {name} = {node.attributes.get(name)}; all must be equal")
     return int(values.pop())

@@ -73,12 +73,12 @@ def write_onnx(model: Any, inputs: int, path: Path) -> list[str]:
 
 
 def layers_of(model: Any) -> list[Any]:
-    """Return the layers of nested networks in order."""
+    """Return the layers of a model in order, including those of nested networks."""
     return [layer for each in model.layers for layer in layers_of(each)] if isinstance(model, Sequential) else [model]
 
 
 class _Graph:
-    """Operators in order, and their constants."""
+    """The operators of an ONNX graph in order, and their constants."""
 
     def __init__(self, inputs: int):
         self.nodes: list[tuple[str, tuple[str, ...], str, dict[str, Any]]] = []

@@ -85,16 +85,17 @@ def from_callable(
     inputs : int
         Number of values in an image.
     classes : array-like, shape (classes,), optional
-        Labels in the order of the outputs, sorted; by default 0, 1, ...
+        Labels in the order of the outputs, which must be ascending; by default 0, 1, ...
     image_shape : tuple of int, optional
-        Height, width and optionally channels, for Square and pictures; by default square if `inputs` is a square number.
+        Height, width and optionally channels of an image, which Square and pictures use. By default, images are taken to be
+        square if `inputs` is a square number.
 
     Raises
     ------
     InputError
         If the function does not return a table of numbers with a row for each image.
     ModelError
-        If it fails.
+        If the function fails.
 
     Examples
     --------
@@ -118,9 +119,9 @@ def from_onnx(path: str | Path, classes: Any = None) -> AdaptedClassifier:
     Parameters
     ----------
     path : str or Path
-        A chain of the operators that minicereb reads (docs/formats.md).
+        The file, which holds a chain of operators that minicereb reads (docs/formats.md).
     classes : array-like, shape (classes,), optional
-        Labels in the order of the outputs, sorted; by default 0, 1, ...
+        Labels in the order of the outputs, which must be ascending; by default 0, 1, ...
 
     Returns
     -------
@@ -239,7 +240,7 @@ def _affine_step(step: Any, inputs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _network(coefficients: list[np.ndarray], intercepts: list[np.ndarray], activation: str) -> Sequential:
-    """Return dense layers with an activation between them; tanh(v) becomes 2σ(2v) - 1, with 2 and -1 in the next layer."""
+    """Return dense layers with an activation between them; tanh(v) becomes 2σ(2v) - 1, whose constants go into the next layer."""
     from minicereb.calculus.activations import Activation
     from minicereb.models.layers import ReLU
     from minicereb.models.noisy import NoisyLayer, NoisyNetwork

@@ -33,7 +33,7 @@ def features(x: Any, width: int | None = None, owner: str = "") -> np.ndarray:
     Raises
     ------
     ArrayError
-        If it is not such a table, is empty, or holds numbers that are not finite or too large for float32.
+        If `x` is not such a table, is empty, or holds numbers that are not finite or too large for float32.
     """
     if hasattr(x, "toarray"):
         raise ArrayError("X is a sparse matrix; expected a dense array: X.toarray()")
@@ -101,9 +101,7 @@ def labels(y: Any, samples: int) -> np.ndarray:
 
 
 def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the position of each label among the sorted `classes`, int64; an :class:`ArrayError` names a label that is not
-    among them.
-    """
+    """Return the position of each label among the sorted `classes`, int64; raise :class:`ArrayError` for any other label."""
     found = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
     strange = classes[found] != y
     if strange.any():

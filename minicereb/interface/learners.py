@@ -61,7 +61,7 @@ OWN_USUAL = {
 
 
 def described(*settings: type) -> Callable[[Class], Class]:
-    """Decorate a classifier: its parameters get the descriptions of these settings' fields."""
+    """Return a decorator that documents a classifier's parameters by the descriptions of the fields of `settings`."""
     fields = {field.name: field for each in settings for field in dataclasses.fields(each)}
 
     def describe(cls: Class) -> Class:
@@ -96,7 +96,7 @@ class LearningClassifier(Parameters, Predictor):
         raise NotImplementedError
 
     def _settings(self, inputs: int, **changes: Any) -> Train:
-        """Return all settings of the training run, as a command would."""
+        """Return all settings of the training run, as the command would make them."""
         require(
             isinstance(self.random_state, int | np.integer), "random_state", self.random_state, "a whole number of at least 0"
         )
@@ -111,7 +111,7 @@ class LearningClassifier(Parameters, Predictor):
         return Train(model, Data("given", ""), seed=int(self.random_state), adversary=adversary, **given | changes)
 
     def fit(self, x: Any, y: Any) -> Any:
-        """Learn from samples and their labels, from the beginning.
+        """Train a new network on samples and their labels.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class LearningClassifier(Parameters, Predictor):
         Returns
         -------
         classifier
-            This one.
+            This classifier.
 
         Raises
         ------
@@ -240,7 +240,7 @@ class LearningClassifier(Parameters, Predictor):
             print(f"epoch {done['epoch']} of {epochs}: {words}", file=sys.stderr)
 
     def _in_python(self, said: str) -> str:
-        """Return an error message of the commands with parameters in place of options."""
+        """Return an error message of a command, with parameters in place of options."""
         return said.partition("; lower --learning-rate")[0] + "; lower learning_rate" if "--learning-rate" in said else said
 
     def _set_names(self, x: Any) -> None:

@@ -53,7 +53,7 @@ def predictor_of(model: Any) -> Predictor:
 
 
 def images_of(model: Predictor, x: Any, y: Any, image_shape: Any) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """Return images as rows with values in [0, 1], the numbers of their classes, and the shape of an image.
+    """Return images as rows with values in [0, 1], the indices of their classes, and the shape of an image.
 
     Images may have any shape (images, ...) with as many numbers as the model reads, and channels last. It raises
     :class:`InputError` if a value is outside [0, 1].
@@ -107,7 +107,7 @@ def attack(
     objective : {"margin", "cross-entropy", "mse", "dlr"}
         The objective that the search ascends.
     epsilon : float
-        Largest change of a pixel, whose range is 1; in L2, largest length of the change of an image.
+        Largest change of a pixel in L∞, or of an image's length in L2, for pixels from 0 to 1.
     norm : {"linf", "l2"}
     steps : int, optional
         Number of steps of each search; by default the method's own number.
@@ -123,8 +123,8 @@ def attack(
     seed : int
         Seed of random starts and noise.
     image_shape : tuple of int, optional
-        Height, width and optionally channels, for Square and for pictures; by default the shape of `x` or the shape that the
-        model knows. If neither is known, images are taken to be square.
+        Height, width and optionally channels of an image, which Square and pictures use. The default is the shape of `x` or, if
+        `x` has rows, the shape that the model knows. If neither is known, images are taken to be square.
 
     Returns
     -------
@@ -203,7 +203,7 @@ def evaluate(
     model, x, y, norm, gradient, draws, seed, image_shape
         As for :func:`attack`.
     epsilons : sequence of float
-        Largest changes.
+        Values of ε, the largest change.
     attacks : str or sequence of str, optional
         ``"standard"``, ``"all"``, or names of :data:`minicereb.robustness.catalogue.ATTACKS`, as a list or separated by commas.
         The default is the standard attacks or, for a black box, ``square`` and ``random``, which need no gradient.

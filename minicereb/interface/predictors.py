@@ -25,7 +25,7 @@ class Predictor:
     network_ : network
         The network that computes the outputs: any object with ``forward`` and, unless it is a black box, ``input_gradient``.
     classes_ : array, shape (classes,)
-        The labels, sorted; the position of a label is the number of its output.
+        The labels, sorted; the position of a label is the index of its output.
     n_features_in_ : int
         Number of values in a row.
     """
@@ -74,13 +74,13 @@ class Predictor:
         return self.classes_[numbers]
 
     def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the share of samples that are classified correctly, each counted with its weight if weights are given."""
+        """Return the fraction of samples that are classified correctly, optionally weighted by `sample_weight`."""
         predicted = self.predict(x)
         right = predicted == labels(y, len(predicted))
         return float(np.average(right, weights=sample_weight))
 
     def numbers_of(self, y: Any, samples: int) -> np.ndarray:
-        """Return the class numbers of some labels, int64; raise :class:`ArrayError` if a label is unknown."""
+        """Return the class index of each label, int64; raise :class:`ArrayError` if a label is unknown."""
         return class_numbers(labels(y, samples), self.classes_)
 
     def _require_network(self) -> None:
@@ -91,7 +91,7 @@ class Predictor:
             raise kind(f"This {name} instance is not fitted yet: call fit(x, y) first")
 
     def _check_names(self, x: Any) -> None:
-        """Refuse a table whose column names differ from those of the training data."""
+        """Check that a table has the column names of the training data, if these are known."""
 
 
 class Parameters:
@@ -138,5 +138,5 @@ class Parameters:
         )
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether the classifier is fitted."""
+        """Return whether the classifier is fitted."""
         return getattr(self, "network_", None) is not None

@@ -29,7 +29,7 @@ def as_html(head: Iterable[str], rows: Rows, caption: str) -> str:
 
 
 def picture(draw: Callable[[], Any], alternative: str) -> str:
-    """Return a figure as an HTML image that contains its data; empty if it cannot be drawn."""
+    """Return a figure as an HTML image with embedded data, or an empty string if it cannot be drawn."""
     from minicereb.report.figures import svg  # only notebooks need matplotlib
 
     drawn, _ = attempt(lambda: svg(draw()))
@@ -40,7 +40,7 @@ def picture(draw: Callable[[], Any], alternative: str) -> str:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AttackResult:
-    """Images under one attack.
+    """Images before and after an attack, and the predictions for them.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class AttackResult:
     distance : array of float64, shape (images,)
         Size of the change in the attack's norm.
     image_shape : tuple of int
-        The shape that was used for pictures and for attacks that need it.
+        Shape of an image in pictures, and for attacks that need it.
     """
 
     attack: Attack
@@ -144,7 +144,7 @@ def accuracy_head(record: dict[str, Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """An evaluated classifier; its true robust accuracy is between the certified accuracy and the accuracy under attack.
+    """The evaluation of a classifier, whose true robust accuracy is between its certified accuracy and that under attack.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ def import_torch() -> Any:
 
 
 class OwnModule:
-    """A PyTorch module that is called directly, with its gradient by autograd; rows of pixels are reshaped into its inputs.
+    """A PyTorch module that is called directly, with its gradient by autograd. Rows of pixels are reshaped for the module.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class OwnModule:
 
 
 def as_images(rows: Any, image_shape: tuple[int, ...]) -> Any:
-    """Return a tensor of rows as images with channels first, if they are images."""
+    """Return rows as images with channels first, or unchanged if `image_shape` has only one axis."""
     if len(image_shape) == 1:
         return rows
     height, width, channels = (*image_shape, 1)[:3]
@@ -91,7 +91,7 @@ def from_torch(module: Any, image_shape: tuple[int, ...] | None = None, classes:
         (height, width) or (height, width, channels); by default the module takes rows with as many numbers as its first dense
         layer has inputs.
     classes : array-like, shape (classes,), optional
-        Labels in the order of the outputs, sorted; by default 0, 1, ...
+        Labels in the order of the outputs, which must be ascending; by default 0, 1, ...
 
     Returns
     -------
@@ -420,7 +420,7 @@ def to_art(model: Predictor, image_shape: tuple[int, ...] | None = None) -> Any:
         return to_device(np.ascontiguousarray(np.asarray(x).reshape(len(x), -1), dtype=np.float32))
 
     class Estimator(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNetworkMixin, BaseEstimator):
-        """A classifier of minicereb as what ART calls a neural network, because attacks such as Square accept nothing else."""
+        """A classifier of minicereb in the form of an ART neural network, which attacks such as Square require."""
 
         def __init__(self) -> None:
             super().__init__(model=model, clip_values=(0.0, 1.0), channels_first=False)

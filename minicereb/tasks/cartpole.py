@@ -80,14 +80,14 @@ class CartPole:
         return INTEGRATORS[self.integrator](self, state, force)
 
     def energy(self, state: State) -> float:
-        """Return kinetic and potential energy in J, 0 for a cart at rest with the pole level ``[M-POLE-ENERGY]``."""
+        """Return the total energy in J, which is 0 for a cart at rest with a horizontal pole ``[M-POLE-ENERGY]``."""
         moment, c = self.pole_mass * self.half_length, cos(state.angle)
         cart = (self.cart_mass + self.pole_mass) * state.velocity**2 / 2
         both = moment * c * state.velocity * state.angular_velocity
         return cart + both + 2 / 3 * moment * self.half_length * state.angular_velocity**2 + moment * self.gravity * c
 
     def has_failed(self, state: State) -> bool:
-        """Whether the pole or the cart is beyond its limit."""
+        """Return whether the pole or the cart is beyond its limit."""
         return not (abs(state.angle) <= self.angle_limit and abs(state.x) <= self.x_limit)
 
 

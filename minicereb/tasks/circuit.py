@@ -1,7 +1,7 @@
 """One microzone in a closed loop: granule cells, Purkinje cells, nuclei and olive, with the learning rule used for images.
 
-Rows are time bins instead of images: a trial is a batch, for which :class:`minicereb.learning.plasticity.DeltaRule` computes the
-same two products. This module adds Golgi cells, an olive that the nuclei inhibit, and bounds on the weights.
+Rows are time bins instead of images. :class:`minicereb.learning.plasticity.DeltaRule` learns from the bins of a trial as from a
+batch of images. This module adds Golgi cells, an olive that the nuclei inhibit, and bounds on the weights.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ PAUSE, FIRING = 0.5, 0.9  # limits of Purkinje activity for a pause and for firi
 
 
 class CircuitSignals(NamedTuple):
-    """The signals of a trial, before learning from it; arrays of float64, shape (bins,).
+    """The signals of a trial, before the circuit learns from it. All arrays are float64 of shape (bins,).
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class CircuitSignals(NamedTuple):
 
 
 def respond(wiring: Wiring, states: np.ndarray, level: float | None, out: Array) -> Array:
-    """Response of granule cells over the bins of a trial, with Golgi inhibition ``[C1]`` ``[M-GOLGI]``.
+    """Return the granule cells' responses in the bins of a trial, with Golgi inhibition ``[C1]`` ``[M-GOLGI]``.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def respond(wiring: Wiring, states: np.ndarray, level: float | None, out: Array)
     states : array of float, shape (bins, fibres)
         Activity of the mossy fibres.
     level : float or None
-        Largest share of the cells active in a bin; None without Golgi cells.
+        Largest fraction of the cells that are active in a bin; None without Golgi cells.
     out : array of float32, shape (cells, columns)
         Array that is overwritten and returned: one column per bin, then columns of zeros.
     """
@@ -116,7 +116,7 @@ def eligibility(bins: int) -> np.ndarray:
 
 
 class Circuit:
-    """A microzone, for one stimulus that is repeated in every trial.
+    """A microzone that receives the same stimulus in every trial.
 
     Granule cells do not learn and there is no noise, so their response to the stimulus, cells × bins, is computed once and
     stored.
@@ -212,7 +212,7 @@ class Circuit:
         return self.signals
 
     def _climbing_fibre(self, outputs: Array, unconditioned: Array) -> tuple[Array, Array]:
-        """Return the climbing fibre's signal as loss and error of the rule ``[M-PURKINJE]`` ``[M-NUCLEI]`` ``[M-OLIVE]``."""
+        """Return the loss and the error that the climbing fibre signals ``[M-PURKINJE]`` ``[M-NUCLEI]`` ``[M-OLIVE]``."""
         purkinje = np.maximum(1 + to_numpy(outputs)[:, 0].astype(np.float64), 0)
         if "purkinje" in self.lesions:
             purkinje[...] = 0

@@ -106,7 +106,7 @@ class ConditioningTrial(NamedTuple):
 
 
 class Session:
-    """A circuit in the trials of a session.
+    """Run a circuit through the trials of a session.
 
     The puff itself does not close the lid here, so every trial shows only the learned response, like a probe with the CS alone.
 
@@ -139,7 +139,7 @@ class Session:
         )
 
     def trials(self) -> Iterator[ConditioningTrial]:
-        """Run the trials of all phases, yielding each."""
+        """Run the trials of all phases, and yield each trial."""
         phases = (phase for phase in PHASES for _ in range(getattr(self.settings, phase)))  # there may be very many
         for number, phase in enumerate(phases):
             signals = self.circuit.trial(np.zeros_like(self.us) if phase == "extinction" else self.us, number)
@@ -159,7 +159,10 @@ def lid_of(nuclei: np.ndarray) -> np.ndarray:
 
 
 def trials_to(responded: Sequence[bool], wanted: bool = True) -> int | None:
-    """Return how many trials precede the first five in a row with a response (if not `wanted`, without a response), or None."""
+    """Return the number of trials before the first five in a row with a response, or None if there are no such five.
+
+    If `wanted` is false, the five trials are trials without a response.
+    """
     run = 0
     for number, each in enumerate(responded):
         run = run + 1 if each == wanted else 0

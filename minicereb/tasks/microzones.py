@@ -17,7 +17,7 @@ LTD_DECAY = 0.99  # β of [C-LTD], per step
 
 
 class TunedFibres:
-    """Mossy fibres with Gaussian tuning: for each variable, a population evenly spaced over its range ``[M-TUNING]``.
+    """Mossy fibres with Gaussian tuning. Those of a variable have centres evenly spaced over its range ``[M-TUNING]``.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class TunedFibres:
 
 
 def activity_loop(weights: np.ndarray, inputs: np.ndarray, rates: np.ndarray, out: np.ndarray) -> None:
-    """Granule activity ``max(Jᵀx, 0)`` ``[C1]``, shape (cells,), for one vector of rates, bit for bit as in NumPy."""
+    """Write the activity ``max(Jᵀx, 0)`` ``[C1]`` for one vector of rates to `out`, shape (cells,), bit for bit as NumPy would."""
     u, zero = np.uint64, out.dtype.type(0)  # unsigned indices spare Numba a test for negative ones
     for cell in range(len(weights)):
         v = zero
@@ -108,7 +108,7 @@ class Microzones:
         self.gain = 1 / max(float(rest @ rest), 1e-12)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The circuit's arrays that learning changes in place, by name."""
+        """Return the circuit's arrays that learning changes in place, keyed by name."""
         return {"readout": self.readout, "ltd_mean": self.ltd_mean}
 
     def respond(self, state: State, learning: bool = False) -> np.ndarray:
@@ -131,6 +131,6 @@ class Microzones:
         return z
 
     def command(self, z: np.ndarray) -> float:
-        """Return u, positive to the right; its size depends on the learning method."""
+        """Return the command u, which is positive to the right; its size depends on the learning method."""
         left, right = (self.readout @ z).tolist()
         return left * (self.lesion != "left") - right * (self.lesion != "right")

@@ -66,7 +66,7 @@ class BalancingTrial(NamedTuple):
     Attributes
     ----------
     number : int
-        Index from 0; -1 if nothing is learned.
+        Index from 0; -1 for a trial without learning.
     seconds : float
         Time for which the pole stayed up and the cart stayed within its limits.
     errors : int
@@ -99,7 +99,7 @@ class PoleBalancer:
         self.errors: list[int] = []
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that learning changes in place, by name."""
+        """Return the arrays that learning changes in place, keyed by name."""
         return {**self.circuit.arrays(), **self.learner.arrays()}
 
     @property
@@ -109,7 +109,7 @@ class PoleBalancer:
         return len(last) == self.task.enough and all(self.succeeded(seconds) for seconds in last)
 
     def succeeded(self, seconds: float) -> bool:
-        """Whether a trial of this duration has succeeded."""
+        """Return whether a trial of this duration is a success."""
         return round(seconds / self.task.cart.step) >= self.task.steps
 
     def learn(self, trials: int, keep: int = 0) -> Iterator[BalancingTrial]:
@@ -136,7 +136,7 @@ class PoleBalancer:
         return self._run(-1, start, keep)
 
     def _run(self, number: int, state: State, keep: int, draws: np.ndarray | None = None) -> BalancingTrial:
-        """Run a trial; without random draws there is no learning."""
+        """Run a trial. The circuit learns only if random `draws` are given."""
         cart, circuit, learner, learning = self.task.cart, self.circuit, self.learner, draws is not None
         pairs = iter(()) if draws is None else iter(draws.tolist())
         path, step = [], 0

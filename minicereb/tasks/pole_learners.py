@@ -14,7 +14,7 @@ from minicereb.tasks.microzones import LEFT, RIGHT, Microzones
 
 
 def limited(command: float) -> float:
-    """Return the force for a command, as a share of the largest force, in [-1, 1]."""
+    """Return the force for a command, as a fraction of the largest force, in [-1, 1]."""
     return min(1.0, max(-1.0, command))
 
 
@@ -43,7 +43,7 @@ class OliveLearner:
         self._z = circuit.ltd_mean
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays that the learner changes in addition to the circuit's: none."""
+        """Return the arrays that the learner changes in addition to those of the circuit: none."""
         return {}
 
     def begin(self) -> None:
@@ -51,7 +51,7 @@ class OliveLearner:
         self.errors = 0
 
     def act(self, z: np.ndarray, draw: float) -> float:
-        """Return the force, as a share of the largest force; the random number is not used."""
+        """Return the force, as a fraction of the largest force; `draw` is not used."""
         self._z = z
         return limited(self.circuit.command(z))
 
@@ -113,7 +113,7 @@ class TemporalDifferenceLearner:
         self._z = self.critic
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays that the learner changes in addition to the circuit's."""
+        """Return the arrays that the learner changes in addition to those of the circuit, keyed by name."""
         return {"critic": self.critic}
 
     def begin(self) -> None:
@@ -122,7 +122,7 @@ class TemporalDifferenceLearner:
         self._traces.fill(0)
 
     def act(self, z: np.ndarray, draw: float) -> float:
-        """Return the force, as a share of the largest force: the command plus noise."""
+        """Return the force, as a fraction of the largest force: the command plus noise."""
         noise = float(ndtri(draw)) if draw > 0 else 0.0
         self._traces *= self.fading[:, None]
         self._traces[0] += np.float32(noise) * z
