@@ -91,7 +91,7 @@ def attack(run: Path, images: int | None, save: Path | None, animate: Path | Non
 
 
 def attack_with_progress(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> dict[str, Any]:
-    """Attack, with progress, and return the record."""
+    """Attack a run's model, show the progress, and return the record."""
     pace, total = Pace(), config.images
 
     def describe(count: Tally) -> str:

@@ -108,7 +108,7 @@ def _by_type(kind: click.ParamType) -> tuple[Iterable[str], str]:
 
 
 def names() -> dict[str, tuple[Iterable[str], str]]:
-    """Return names and kinds of values that types do not determine; a key is ``"parameter"`` or ``"command parameter"``."""
+    """Return the values that types do not determine, as names and kind; a key is ``"parameter"`` or ``"command parameter"``."""
     from minicereb.datasets import registry, store
     from minicereb.exercises.course import EXERCISES
     from minicereb.experiments import pretrained

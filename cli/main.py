@@ -1,4 +1,4 @@
-"""The ``minicereb`` command: its subcommands, the help of groups, and errors in one line."""
+"""The ``minicereb`` command: its subcommands, the help of its groups, and one-line error messages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def explained(error: click.UsageError) -> str:
 
 
 class Group(click.Group):
-    """A group of commands whose help shows the whole first sentence of each."""
+    """A group of commands whose help shows the whole first sentence of each command's help."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; the error for an unknown name suggests a similar one."""

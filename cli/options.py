@@ -38,7 +38,7 @@ def number(text: str | float) -> float:
 
 
 def numbers(kind: type, example: str, count: int | None = None) -> Callable[[str], tuple[Any, ...]]:
-    """Return a function that reads comma-separated numbers, exactly `count` of them if that is given."""
+    """Return a function that reads comma-separated numbers; if `count` is given, exactly `count` of them."""
 
     def read(text: str) -> tuple[Any, ...]:
         try:
@@ -116,7 +116,7 @@ class NewPath(click.Path):
     """A file to write, which must not belong to a run, or a folder to write into. The path is checked before the work begins."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path."""
+        """Return the path after the checks."""
         from minicereb.experiments.runs import is_own_file  # slow to import, and few commands need it
 
         path: Any = super().convert(value, param, ctx)

@@ -56,7 +56,7 @@ def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def json_wanted() -> bool:
-    """Whether the command was given ``--json``."""
+    """Return whether the command was given ``--json``."""
     return bool(click.get_current_context().params.get("json_wanted"))
 
 
@@ -142,7 +142,7 @@ class Status:
         self.written, self.last = 0, 0.0
 
     def due(self) -> bool:
-        """Whether an update is due: on a terminal, if the last one is more than `every` seconds ago."""
+        """Return whether an update is due: on a terminal, if the last one is more than `every` seconds ago."""
         return self.shown and time.monotonic() - self.last > self.every
 
     def update(self, *lines: str) -> None:
@@ -162,7 +162,7 @@ class Status:
         click.echo(line, err=True)
 
     def close(self) -> None:
-        """Clear the lines."""
+        """Clear the progress lines."""
         if self.written:
             sys.stderr.write("\r\x1b[J" if self.written == 1 else f"\x1b[{self.written - 1}F\x1b[J")
             sys.stderr.flush()

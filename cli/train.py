@@ -222,7 +222,10 @@ def train_and_report(
     encoder: Run | None = None,
     unused: Unused = (),
 ) -> Answer:
-    """Train, with progress, and return the accuracies; `unused` maps settings to the parameters that have no effect with them."""
+    """Train, show the progress, and return the accuracies.
+
+    `unused` lists parameters, each group with the setting that makes it useless.
+    """
     dataset = datasets.load(options["dataset"])
     data, behind = Data(dataset.name, dataset.sha256), None if encoder is None else encoder.config
     config = from_options(Train, options, model=model, data=data, adversary=adversary, encoder=behind)

@@ -1,4 +1,4 @@
-"""Where arrays are stored, on the CPU or a GPU. No other module distinguishes NumPy from CuPy.
+"""Where arrays are stored: on the CPU or on a GPU. No other module distinguishes NumPy from CuPy.
 
 A function that computes begins with ``xp = xp_of(x)`` and runs wherever ``x`` lives. Memory budget, threads and device affect
 the execution, never the result; they are set once, by :func:`configure`. The module :mod:`minicereb.parallel` spreads work
@@ -170,7 +170,7 @@ def to_device(array: np.ndarray, device: str | None = None) -> Array:
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """Return `array` on the host."""
+    """Return an array as a NumPy array on the host."""
     return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
@@ -204,9 +204,9 @@ def special_of(array: Array) -> ModuleType:
 
 
 def is_array(value: object) -> bool:
-    """Whether a value is an array that this project computes with: a NumPy array or, once CuPy is in use, a CuPy array.
+    """Return whether a value is a NumPy array or, once CuPy is in use, a CuPy array.
 
-    ``np.matrix`` and masked arrays do not count: their operators follow other rules.
+    The result is False for ``np.matrix`` and masked arrays, whose operators follow other rules.
     """
     other_rules = (np.matrix, np.ma.MaskedArray)
     return type(value) in _LIBRARIES or (isinstance(value, np.ndarray) and not isinstance(value, other_rules))
@@ -247,7 +247,7 @@ def sparse_product(weights: Array, inputs: Array, x_t: Array, out: Array, width:
     x_t : array, shape (inputs, columns)
         Inputs, one column for each image.
     out : array, shape (cells, columns)
-        Overwritten.
+        Array for the result; it is overwritten.
     width : int, optional
         Number of inputs, if all indices in `inputs` are known to be smaller, as in a
         :class:`~minicereb.models.wiring.Wiring`. Without this number, the indices are checked first, and :class:`InputError`
@@ -290,10 +290,9 @@ def add_sparse_transpose_product(weights: Array, inputs: Array, d_v: Array, out:
 
 
 def add_rows(starts: np.ndarray, columns: np.ndarray, weights: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
-    """Add the product of a CSR matrix (row starts, columns, weights) and the matrix `rows` to `out`, on the host.
+    """Add the product of a CSR matrix (`starts`, `columns`, `weights`) and a dense matrix `rows` to `out`, on the host.
 
-    Each row of `out` receives a weighted sum of rows of `rows`: the columns of the CSR matrix's row select them, and they
-    are added in order. Indices are not checked.
+    The terms of each sum are added in the order of `columns`. Indices are not checked.
     """
     _check_written(out, weights, rows)
     if csr_matvecs is None:

@@ -48,7 +48,7 @@ Seed = Annotated[int, Range(0, 10**60)]
 
 
 class Mismatch(Exception):  # noqa: N818
-    """A value of the wrong shape, and its path; the value ``...`` means that it is missing."""
+    """A value has the wrong shape. The error has its path in the document; the value ``...`` means that it is missing."""
 
     def __init__(self, value: Any, expected: str):
         super().__init__(expected)
@@ -73,14 +73,14 @@ def check(value: Any, shape: Shape) -> None:
 def read_json(path: str | os.PathLike, shape: Shape, largest: int = LARGEST_FILE) -> Any:
     """Return the JSON value of a file, which must have the declared shape.
 
-    It raises :class:`DataError`, with file and field, if the file cannot be read, has more than `largest` bytes, is not strict
-    JSON, or has another shape.
+    It raises :class:`DataError`, which names file and field, if the file cannot be read, has more than `largest` bytes, is not
+    strict JSON, or has another shape.
     """
     return parse_json(read_bytes(path, largest), shape, str(path))
 
 
 def read_json_lines(path: str | os.PathLike, shape: Shape) -> list[Any]:
-    """Return the JSON values of a file with one value per line, all of one shape; errors as for :func:`read_json`."""
+    """Return the JSON values of a file with one value per line, all of the same shape; errors as for :func:`read_json`."""
     return list(iterate_json_lines(path, shape))
 
 
@@ -108,7 +108,7 @@ def _lines(path: str | os.PathLike) -> Iterator[bytes]:
 
 
 def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
-    """Return the JSON value of a text, which must have the declared shape; in a :class:`DataError` the text is called `what`.
+    """Return the JSON value of a text, which must have the declared shape; a :class:`DataError` calls the text `what`.
 
     The parser is stricter than Python's. The parser rejects duplicate keys in an object, NaN, infinity and ``1e999``, lone
     surrogates, null characters, more than 64 levels of lists and objects, and whole numbers of more than 80 digits.
@@ -151,7 +151,7 @@ _STRICT = {"object_pairs_hook": _pairs, "parse_float": _finite, "parse_int": _wh
 
 
 def _check_strings(value: Any, levels: int) -> None:
-    """Raise ValueError for a lone surrogate or a null character, RecursionError for more than `levels` levels."""
+    """Raise ValueError for a lone surrogate or a null character, and RecursionError for more than `levels` nested levels."""
     if isinstance(value, str):
         if "\0" in value or (not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value)):
             raise ValueError(f"{_shown(value)} contains a lone surrogate or a null character")

@@ -66,7 +66,7 @@ class DataWarning(UserWarning):
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Return ``"; did you mean 'NAME'?"`` for the name most similar to a mistyped word; empty if none is."""
+    """Return ``"; did you mean 'NAME'?"`` for the name most similar to a mistyped word, or an empty string."""
     from difflib import get_close_matches  # slow to import, and needed only for mistakes
 
     close = get_close_matches(word, list(names), n=1)

@@ -29,7 +29,7 @@ def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored
     setting : str
         Name of the argument in the error message.
     stored : bool
-        Whether uint8 and other numeric types are accepted, by functions that convert them to float32 themselves.
+        Whether uint8 and other numeric types are accepted too, because the caller converts them to float32.
     """
     if not is_array(rows):
         raise InputError(setting, type(rows).__name__, ARRAY)
@@ -46,7 +46,7 @@ def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored
 
 
 def _as_rows(shape: tuple[int, ...], width: int | None, setting: str) -> str:
-    """Explain how to turn an array of another shape into rows, if the shape allows it."""
+    """Return advice on turning an array of another shape into rows, or an empty string if that is impossible."""
     if len(shape) == 1 and width in (None, *shape):
         return f": {setting}[None] is one image"
     if len(shape) == 2 and shape[0] == width:
@@ -100,7 +100,7 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
 
 
 def as_ids(ids: object, images: int, setting: str = "ids") -> np.ndarray:
-    """Return the indices of some of `images` images as int64 on the host, shape (chosen,)."""
+    """Return `ids`, the indices of some of `images` images, as int64 on the host, shape (chosen,)."""
     found = to_numpy(ids) if is_array(ids) else np.asarray(ids)
     if found.ndim != 1:
         raise InputError(setting, f"shape {found.shape}", "shape (chosen,), the indices of images")
@@ -122,7 +122,7 @@ def check_count(values: Array, count: int, setting: str, each: str = "image") ->
 
 
 def check_image_shape(image_shape: tuple[int, ...], inputs: int) -> None:
-    """Require that an image with this number of inputs can have this shape."""
+    """Require that `image_shape` is a valid shape for an image of `inputs` numbers."""
     fitting = len(image_shape) in (1, 2, 3) and min(image_shape) >= 1 and math.prod(image_shape) == inputs
     require(fitting, "image_shape", image_shape, f"(height, width) or (height, width, channels) of {inputs} inputs")
 

@@ -104,7 +104,7 @@ def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Res
 
 
 def _workers(parts: int) -> int:
-    """Return how many threads :func:`run_lanes` would use for this many parts."""
+    """Return how many threads :func:`run_lanes` would use for `parts` parts."""
     return 1 if getattr(_scratch, "shared", False) else min(execution().threads, parts)
 
 
@@ -114,7 +114,7 @@ def sum_lanes(add: Callable[[slice, Array, bool], object], parts: list[slice], s
     Parameters
     ----------
     add : callable
-        Takes a part, an accumulator of `shape`, and whether the accumulator is fresh: a fresh one is uninitialised and
+        Takes a part, an accumulator of `shape`, and whether the accumulator is new. A new one is uninitialised and must be
         overwritten.
     parts : list of slice
     shape : tuple of int
@@ -167,7 +167,7 @@ def _zeros(size: int, dtype: np.dtype) -> np.ndarray:
 
 
 def scratch(slot: str, shape: tuple[int, int], like: Array) -> Array:
-    """Return an array to overwrite, with the dtype of `like`; for equal `slot` a thread always gets the same memory.
+    """Return an array to overwrite, with the dtype of `like`; for the same `slot`, a thread always gets the same memory.
 
     The operating system would map and clear fresh memory for each block, which costs as much as the arithmetic. The contents
     remain valid until the thread's next call with the same slot.
@@ -239,7 +239,7 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def keep_blas_to(threads: int) -> None:
-    """Limit BLAS to this many threads from now on, since other processes use the other cores."""
+    """Limit BLAS to `threads` threads from now on, because other processes use the other cores."""
     _blas().limit(limits=threads)
 
 

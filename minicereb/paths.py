@@ -110,7 +110,7 @@ def check_replaceable(path: str | os.PathLike) -> None:
 
 
 def check_file(path: str | os.PathLike) -> None:
-    """Raise :class:`MinicerebError` unless a file can be written at `path`; called before the work begins."""
+    """Raise :class:`MinicerebError` unless a file can be written at `path`. It is called before the work begins."""
     path = Path(path)
     try:
         check_replaceable(path)
@@ -131,7 +131,7 @@ def check_folder(path: str | os.PathLike) -> None:
 
 
 def _check_name(path: Path) -> None:
-    """Raise OSError for a path that has too long a name or leads through a file."""
+    """Raise OSError for a path in which a name is too long or a file stands in place of a folder."""
     try:
         os.lstat(path)
     except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""Addressed randomness: a draw depends on its address, never on earlier draws.
+"""Random numbers by address: a draw is determined by its address alone, never by earlier draws.
 
-:func:`generator` returns the NumPy generator of an address (seed, stream, numbers), for draws on the host: wiring,
-initial weights, orders of images. :func:`uniform`, for the random starts of attacks, is counter-based, so NumPy and CuPy
-give the same bits in any block of images. :func:`signed_uniform`, for large amounts of neuronal noise, is counter-based
-too; it works on whole arrays and is several times as fast as NumPy's generators.
+An address consists of a seed, the name of a stream, and numbers. :func:`generator` returns the NumPy generator of an address,
+for draws on the host: wiring, initial weights, orders of images. :func:`uniform`, for the random starts of attacks, is
+counter-based, so NumPy and CuPy give the same bits in any block of images. :func:`signed_uniform`, for large amounts of
+neuronal noise, is counter-based too; it works on whole arrays and is several times as fast as NumPy's generators.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _address(stream: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def generator(seed: int, stream: str, *numbers: int) -> np.random.Generator:
-    """Return the generator of one address, always in its initial state.
+    """Return the random generator of an address, in its initial state.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def uniforms(xp: ModuleType, seed: int, stream: str, addresses: list[tuple[int, 
 class Draws:
     """Random numbers of an attack's search, drawn by image, so they depend neither on blocks nor on other images.
 
-    The address is seed, stream, `numbers` (restart and target), and `ids`, the images' indices (array of int64).
+    The numbers are determined by seed, stream, `numbers` (restart and target), and `ids`, the images' indices (array of int64).
     """
 
     seed: int
@@ -112,7 +112,10 @@ class Draws:
 
 
 class Ahead:
-    """The draws ``draws.uniform(width, number)`` for each of `numbers` in turn; many are made at a time, which is cheaper."""
+    """The draws ``draws.uniform(width, number)`` for each of `numbers` in turn.
+
+    Many draws are made at once, which is cheaper.
+    """
 
     def __init__(self, draws: Draws, width: int, numbers: range):
         self.draws, self.width, self.numbers = draws, width, numbers
@@ -169,7 +172,7 @@ def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...]
 
 
 def signed_uniform_loop(start: Any, step: Any, out: Array) -> None:
-    """Do the same as :func:`signed_uniform`, word by word: the same operations in the same order."""
+    """Compute :func:`signed_uniform` one 64-bit word at a time, by the same operations in the same order."""
     word, real, integer = np.uint64, out.dtype.type, np.int32
     half, scale = real(0.5), real(2.0**-31)
     for i in range(len(out) // 2):

@@ -81,7 +81,7 @@ class Setting(NamedTuple):
         return f"{self.help.removesuffix('.')}{f', in {self.unit}' if self.unit else ''}." if self.help else ""
 
     def accepts(self, value: Any) -> bool:
-        """Whether a value of the right type is one of the choices and within the bounds."""
+        """Return whether a value of the right type is one of the choices and within the bounds."""
         if self.choices is not None:
             return value in self.names
         return (
@@ -234,7 +234,7 @@ def _number(value: float) -> str:
 
 
 def _parameters(cls: type) -> str:
-    """Return the fields in the style of numpydoc."""
+    """Return the descriptions of a class's fields in the style of numpydoc."""
     lines = []
     for field in dataclasses.fields(cls):
         about = declared(field)

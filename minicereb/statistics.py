@@ -67,8 +67,8 @@ def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
 def mcnemar_test(only_one: int, only_other: int) -> float:
     """Return the two-sided p-value of an exact test of equal accuracy of two classifiers on the same images.
 
-    Under the null hypothesis, if exactly one of the two classifiers is correct on an image, it is equally likely to be
-    either of them.
+    Under the null hypothesis, if exactly one of the two classifiers is correct on an image, each is equally likely to be that
+    one.
 
     Parameters
     ----------
@@ -93,12 +93,12 @@ def paired_difference_interval(only_one: int, only_other: int, images: int, conf
     images : int
         Number of all images.
     confidence : float
-        Approximate coverage: slightly higher on average, sometimes lower for few images.
+        Nominal coverage. The actual coverage is slightly higher on average, but may be lower if there are few images.
 
     Returns
     -------
     tuple of float
-        Bounds for the proportion of the one minus that of the other, both in [-1, 1].
+        Bounds for the first classifier's proportion minus the second's, both in [-1, 1].
 
     References
     ----------

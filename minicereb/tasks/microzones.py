@@ -45,7 +45,10 @@ class TunedFibres:
 
 
 def activity_loop(weights: np.ndarray, inputs: np.ndarray, rates: np.ndarray, out: np.ndarray) -> None:
-    """Write the activity ``max(Jᵀx, 0)`` ``[C1]`` for one vector of rates to `out`, shape (cells,), bit for bit as NumPy would."""
+    """Write the activity ``max(Jᵀx, 0)`` ``[C1]`` for one vector of rates to `out`, shape (cells,).
+
+    It is bit for bit that of NumPy.
+    """
     u, zero = np.uint64, out.dtype.type(0)  # unsigned indices spare Numba a test for negative ones
     for cell in range(len(weights)):
         v = zero
