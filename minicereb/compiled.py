@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import importlib.metadata
 import operator
 from collections.abc import Callable
@@ -31,7 +32,24 @@ LEAST = 1 << 15  # for fewer numbers NumPy is as fast, and Numba, which takes a 
 Loop = Callable[..., Any]
 
 
+def _without_collection(function: Loop) -> Loop:
+    """Let garbage collection wait until `function` returns; it would look, in vain, through all that a compiler makes."""
+
+    @functools.wraps(function)
+    def without(*args: Any) -> Any:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return function(*args)
+        finally:
+            if collects:
+                gc.enable()
+
+    return without
+
+
 @functools.cache
+@_without_collection
 def numba_problem() -> str | None:
     """Return a one-line reason why Numba cannot be used here, or None if it can."""
     try:
@@ -74,6 +92,7 @@ def part_of_loop(function: Loop) -> Loop:
 
 
 @functools.cache
+@_without_collection
 def machine_code(loop: Loop) -> Loop:
     """Return `loop` compiled by Numba, which must be installed.
 
@@ -81,17 +100,37 @@ def machine_code(loop: Loop) -> Loop:
     folder cannot be written, in the user's cache. Numba compiles a loop again if the file that defines the loop has
     changed, but not if only this module has changed.
     """
-    from numba import config, njit
+    from numba import njit
     from numba.extending import register_jitable
 
-    config.SLP_VECTORIZE = 1  # an operation repeated on four neighbours becomes one instruction
     _teach_vectors()
+    # Without fastmath, so that operations are not reordered or fused. What a loop does not need would take time to compile: a
+    # wrapper for C, and Numba's counting of references to arrays, because the caller holds them and no loop makes its own.
+    options = {"error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False}
     while _PARTS:
-        register_jitable(error_model="numpy", forceinline=True, no_cfunc_wrapper=True)(_PARTS.pop())
-    # Without fastmath, so that operations are not reordered or fused, and without a wrapper for C, which takes time to compile.
-    dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(loop)
+        register_jitable(forceinline=True, **options)(_PARTS.pop())
+    dispatcher = njit(nogil=True, **options)(loop)
+    dispatcher.compile = _with_settings(dispatcher.compile)
     _keep(dispatcher, loop)
     return dispatcher
+
+
+def _with_settings(compile_for: Loop) -> Loop:
+    """Return `compile_for`, which compiles a loop for some types, with the settings of Numba that suit the loops here."""
+
+    @_without_collection
+    def with_settings(types: Any) -> Any:
+        from numba import config
+
+        usual = config.SLP_VECTORIZE, config.OPT
+        config.SLP_VECTORIZE = 1  # an operation repeated on four neighbours becomes one instruction
+        config.OPT = type(config.OPT)(min(config.OPT, 2))  # the third level takes longer, and the loops are not faster
+        try:
+            return compile_for(types)
+        finally:
+            config.SLP_VECTORIZE, config.OPT = usual
+
+    return with_settings
 
 
 def _keep(dispatcher: Any, loop: Loop) -> None:
@@ -151,9 +190,9 @@ def spread(number: Any, like: Array) -> Array:
     return np.full_like(like, number)
 
 
-def positive(vector: Array) -> Array:
-    """Return ``max(vector, 0)``; NaN stays NaN."""
-    return np.where(vector < 0, vector.dtype.type(0), vector)
+def positive(number: Any) -> Any:
+    """Return ``max(number, 0)`` for a number or a vector; NaN stays NaN."""
+    return np.where(number < 0, number.dtype.type(0), number)
 
 
 def where_positive(condition: Array, vector: Array) -> Array:
@@ -236,7 +275,7 @@ def _teach_vectors() -> None:
         return ir.Constant(vector, [ir.Constant(vector.element, 0.0)] * vector.count)
 
     def not_negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        zero = zeros(args[0].type)
+        zero = ir.Constant(args[0].type, 0.0) if isinstance(sig.args[0], types.Float) else zeros(args[0].type)
         return builder.select(builder.fcmp_ordered("<", args[0], zero), zero, args[0])
 
     def chosen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -276,7 +315,7 @@ def _teach_vectors() -> None:
     teach(total, lambda vector: vector.dtype, halved, (Vector,))
     teach(store, lambda *args: types.void, stored, *((types.Array, Vector, *place) for place in places))
     teach(spread, lambda number, like: like, lambda c, b, s, args: equal(b, args[0], args[1].type), (types.Float, Vector))
-    teach(positive, lambda vector: vector, not_negative, (Vector,))
+    teach(positive, lambda number: number, not_negative, (Vector,), (types.Float,))
     teach(where_positive, lambda condition, vector: vector, chosen, (Vector, Vector))
     teach(add_product, lambda total, number, vector: total, fused, (Vector, types.Float, Vector))
     for operation, name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):

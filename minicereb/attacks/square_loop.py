@@ -17,7 +17,7 @@ from minicereb.attacks.nearby import REFRESHED, fitting_layer
 from minicereb.attacks.search import Search
 from minicereb.backend import Array
 from minicereb.calculus.losses import margin, targeted_margin
-from minicereb.compiled import Loop, compiled, part_of_loop
+from minicereb.compiled import Loop, compiled, part_of_loop, positive
 from minicereb.models.first_layer import FirstLayer
 from minicereb.parallel import run_lanes, shares
 from minicereb.randomness import Draws
@@ -31,13 +31,13 @@ def square_loop(
     weights: Array | None,
     matrix: Array | None,
     readout: Array,
-    tall: Array,
-    wide: Array,
-    shape: Array,
+    windows: Array,
+    line: int,
     fires_above: Array | None,
     classes: int,
     stop: bool,
-    uniform: Array,
+    corners: Array,
+    raised: Array,
     low: Array,
     high: Array,
     labels: Array,
@@ -68,16 +68,19 @@ def square_loop(
         The projection if it is dense.
     readout : array, shape (cells, dozens, 12)
         The readout W, padded with columns of zeros to a multiple of twelve.
-    tall, wide : array of int, shape (queries,)
+    windows : array of int, shape (queries, 2)
         Height and width of the window at each query.
-    shape : array of int
-        Height, width and channels of the images.
+    line : int
+        Inputs in a row of pixels.
     fires_above : array of float, shape (1,), or None
         The threshold θ; None if the inputs are graded.
     classes : int
     stop : bool
         Whether the queries of an image end at its first misclassified point.
-    uniform : array, shape (images, queries, 2 + channels)
+    corners : array of int, shape (images, queries)
+        The first input in each window.
+    raised : array of bool, shape (images, queries, channels)
+        Whether the inputs in the window go to the upper ends of their ranges.
     low, high, x : array, shape (images, inputs)
         Lower and upper ends of the ball, and the current images.
     labels, targets : array of int, shape (images,)
@@ -91,9 +94,9 @@ def square_loop(
     """
     for image in range(len(x)):
         row, drive = x[image], v[image]
-        for query in range(begin[image], len(tall)):
-            drawn, tall_wide = uniform[image, query], (tall[query], wide[query])
-            changes = _propose(drawn, tall_wide, shape, low[image], high[image], row, fires_above, places, news, amounts)
+        for query in range(begin[image], len(windows)):
+            window, corner, up = windows[query], corners[image, query], raised[image, query]
+            changes = _propose(window, line, corner, up, low[image], high[image], row, fires_above, places, news, amounts)
             sweep = True
             if matrix is not None:
                 _spread_by_matrix(changes, places, amounts, matrix, share)
@@ -126,9 +129,10 @@ def square_loop(
 
 @part_of_loop
 def _propose(
-    drawn: Array,
-    sides: Any,
-    shape: Array,
+    window: Array,
+    line: int,
+    corner: int,
+    raised: Array,
     low: Array,
     high: Array,
     x: Array,
@@ -138,17 +142,13 @@ def _propose(
     amounts: Array,
 ) -> int:
     """Write the inputs that a query changes, their new values and the changes of their signals; return the number of inputs."""
-    height, width, channels = shape[0], shape[1], shape[2]
-    tall, wide = sides
-    kind, signal = drawn.dtype.type, amounts.dtype.type
-    top, left = np.int64(drawn[0] * kind(height - tall + 1)), np.int64(drawn[1] * kind(width - wide + 1))
-    changes = 0
+    signal, changes = amounts.dtype.type, 0
     for opposite in range(2):  # an image that already has the ends that were drawn gets the opposite ones
-        for row in range(top, top + tall):
-            for column in range(left, left + wide):
-                for channel in range(channels):
-                    i = (row * width + column) * channels + channel
-                    new = high[i] if (drawn[2 + channel] < 0.5) == (opposite == 0) else low[i]
+        for row in range(window[0]):
+            for column in range(window[1]):
+                for channel in range(len(raised)):
+                    i = corner + row * line + column * len(raised) + channel
+                    new = high[i] if raised[channel] == (opposite == 0) else low[i]
                     if new != x[i]:
                         places[changes], news[changes] = i, new
                         if fires_above is not None:
@@ -192,7 +192,7 @@ def _activity_changes(drive: Array, share: Array, reached: Array, more: Array) -
     """
     zero, count = share.dtype.type(0), 0
     for cell in range(len(share)):
-        more[cell] = max(drive[cell] + share[cell], zero) - max(drive[cell], zero)
+        more[cell] = positive(drive[cell] + share[cell]) - positive(drive[cell])
     for cell in range(len(share)):
         gained = more[cell]
         reached[count], more[count] = cell, gained
@@ -217,7 +217,7 @@ def _activity_changes_nearby(
     for change in range(changes):
         for synapse in range(starts[places[change]], starts[places[change] + 1]):
             cell = unsigned(cells[synapse])
-            gained = max(drive[cell] + share[cell], zero) - max(drive[cell], zero)
+            gained = positive(drive[cell] + share[cell]) - positive(drive[cell])
             moved[unsigned(touched)], share[cell] = share[cell], zero  # a cell that has several of these synapses counts once
             reached[unsigned(count)], more[unsigned(count)] = cells[synapse], gained
             count += (gained > zero) | (gained < zero)
@@ -303,22 +303,24 @@ class _Run:
 
     def take(self, loop: Loop, uniform: Array, windows: list[tuple[int, int]], shape: tuple[int, int, int]) -> Point:
         """Take the images through the next queries; return the current points, with every misclassification confirmed."""
-        tall, wide = np.array(windows, dtype=np.int64).T.copy()
+        sides, (height, width, channels) = np.array(windows, dtype=np.int64), shape
+        free = (np.array((height, width), dtype=np.int64) - sides + 1).astype(uniform.dtype)
+        top, left = (uniform[:, :, :2] * free).astype(np.int64).transpose(2, 0, 1)
+        corners, raised = (top * width + left) * channels, uniform[:, :, 2:] < 0.5
         labels, targets = self.landscape.labels.astype(np.int64), self.landscape.targets
         targets = np.full(len(labels), -1, dtype=np.int64) if targets is None else targets.astype(np.int64)
-        begin = np.where(self.confirmed & self.stop, len(tall), 0)
-        sizes = np.array(shape, dtype=np.int64)
-        shared = (*self.projection, self.readout, tall, wide, sizes, self.fires_above, self.classes, self.stop)
+        begin = np.where(self.confirmed & self.stop, len(sides), 0)
+        shared = (*self.projection, self.readout, sides, width * channels, self.fires_above, self.classes, self.stop)
 
         def go_on(part: slice) -> None:
-            rows = uniform, self.ball.low, self.ball.high, labels, targets, begin
+            rows = corners, raised, self.ball.low, self.ball.high, labels, targets, begin
             state = self.x, self.v, self.outputs, self.value, self.wrong
             loop(*shared, *(array[part] for array in (*rows, *state)), *_memory(self.x, self.v, self.outputs))
 
-        while (begin < len(tall)).any():
+        while (begin < len(sides)).any():
             run_lanes(go_on, shares(self.x))
             self._confirm()
-            begin[self.confirmed & self.stop] = len(tall)
+            begin[self.confirmed & self.stop] = len(sides)
         return Point(self.x.copy(), self.outputs[:, : self.classes].copy(), self.value.copy())
 
     def _confirm(self) -> None:
