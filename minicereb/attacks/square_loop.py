@@ -54,6 +54,7 @@ def square_loop(
     places: Array,
     news: Array,
     amounts: Array,
+    near: Array,
     moved: Array,
     found: Array,
 ) -> None:
@@ -88,7 +89,7 @@ def square_loop(
     begin, value, wrong : array, shape (images,)
         Next query, objective, and whether the image is misclassified.
     v, outputs : array, shape (images, cells) and (images, columns)
-    share, more, reached, places, news, amounts, moved, found : array
+    share, more, reached, places, news, amounts, near, moved, found : array
         Arrays from :func:`_memory` in which the loop works; Numba would take longer to compile a loop that makes its own
         arrays.
     """
@@ -97,15 +98,16 @@ def square_loop(
         for query in range(begin[image], len(windows)):
             window, corner, up = windows[query], corners[image, query], raised[image, query]
             changes = _propose(window, line, corner, up, low[image], high[image], row, fires_above, places, news, amounts)
-            sweep = True
+            synapses = len(share)
             if matrix is not None:
                 _spread_by_matrix(changes, places, amounts, matrix, share)
             if starts is not None:
-                sweep = 2 * _spread_by_synapse(changes, places, amounts, starts, cells, weights, share) > len(share)
+                synapses = _spread_by_synapse(changes, places, amounts, starts, cells, weights, share, near)
+            sweep = 2 * synapses > len(share)
             if sweep:
                 count = _activity_changes(drive, share, reached, more)
             elif starts is not None:
-                count = _activity_changes_nearby(changes, places, starts, cells, drive, share, moved, reached, more)
+                count = _activity_changes_nearby(near, synapses, drive, share, moved, reached, more)
             _changed_outputs(count, reached, more, readout, outputs[image], found)
             missed, objective = _judged(found, classes, labels[image], targets[image])
             taken = objective > value[image] or (stop and missed)
@@ -119,7 +121,8 @@ def square_loop(
                 for cell in range(len(share)):
                     drive[cell] += share[cell]
             elif taken and starts is not None:
-                _move_nearby(changes, places, starts, cells, moved, drive)
+                for synapse in range(synapses):
+                    drive[near[synapse]] += moved[synapse]
             if sweep:
                 share[:] = 0
             begin[image] = query + 1
@@ -172,16 +175,21 @@ def _spread_by_matrix(changes: int, places: Array, amounts: Array, matrix: Array
 
 @part_of_loop
 def _spread_by_synapse(
-    changes: int, places: Array, amounts: Array, starts: Array, cells: Array, weights: Array, share: Array
+    changes: int, places: Array, amounts: Array, starts: Array, cells: Array, weights: Array, share: Array, near: Array
 ) -> int:
-    """Do the same as :func:`_spread_by_matrix`, only for the cells that the inputs reach; return the number of synapses."""
-    unsigned, touched = np.uint64, 0  # unsigned indices spare Numba a test for negative ones
+    """Do the same as :func:`_spread_by_matrix`, only for the cells that the inputs reach.
+
+    Write these cells to `near`, once for each synapse, and return the number of synapses.
+    """
+    unsigned, synapses = np.uint64, 0  # unsigned indices spare Numba a test for negative ones
     for change in range(changes):
-        amount, first, end = amounts[change], starts[places[change]], starts[places[change] + 1]
-        touched += end - first
-        for synapse in range(first, end):
-            share[unsigned(cells[synapse])] += weights[synapse] * amount
-    return touched
+        amount = amounts[change]
+        for synapse in range(starts[places[change]], starts[places[change] + 1]):
+            cell = cells[synapse]
+            share[unsigned(cell)] += weights[synapse] * amount
+            near[unsigned(synapses)] = cell
+            synapses += 1
+    return synapses
 
 
 @part_of_loop
@@ -202,26 +210,16 @@ def _activity_changes(drive: Array, share: Array, reached: Array, more: Array) -
 
 @part_of_loop
 def _activity_changes_nearby(
-    changes: int,
-    places: Array,
-    starts: Array,
-    cells: Array,
-    drive: Array,
-    share: Array,
-    moved: Array,
-    reached: Array,
-    more: Array,
+    near: Array, synapses: int, drive: Array, share: Array, moved: Array, reached: Array, more: Array
 ) -> int:
     """Do the same as :func:`_activity_changes`, only for cells that the inputs reach; move `share` to `moved`, by synapse."""
-    unsigned, zero, count, touched = np.uint64, share.dtype.type(0), 0, 0
-    for change in range(changes):
-        for synapse in range(starts[places[change]], starts[places[change] + 1]):
-            cell = unsigned(cells[synapse])
-            gained = positive(drive[cell] + share[cell]) - positive(drive[cell])
-            moved[unsigned(touched)], share[cell] = share[cell], zero  # a cell that has several of these synapses counts once
-            reached[unsigned(count)], more[unsigned(count)] = cells[synapse], gained
-            count += (gained > zero) | (gained < zero)
-            touched += 1
+    unsigned, zero, count = np.uint64, share.dtype.type(0), 0
+    for synapse in range(synapses):
+        cell = unsigned(near[synapse])
+        gained = positive(drive[cell] + share[cell]) - positive(drive[cell])
+        moved[synapse], share[cell] = share[cell], zero  # a cell that has several of these synapses counts once
+        reached[unsigned(count)], more[unsigned(count)] = near[synapse], gained
+        count += (gained > zero) | (gained < zero)
     return count
 
 
@@ -261,16 +259,6 @@ def _judged(found: Array, classes: int, label: int, target: int) -> tuple[bool, 
     return missed, found[rival if target < 0 else target] - found[label]
 
 
-@part_of_loop
-def _move_nearby(changes: int, places: Array, starts: Array, cells: Array, moved: Array, drive: Array) -> None:
-    """Add `moved`, from :func:`_activity_changes_nearby`, to the pre-activation of the cells that the inputs reach."""
-    unsigned, touched = np.uint64, 0
-    for change in range(changes):
-        for synapse in range(starts[places[change]], starts[places[change] + 1]):
-            drive[unsigned(cells[synapse])] += moved[unsigned(touched)]
-            touched += 1
-
-
 class _Run:
     """The images of a search by :func:`square_loop`."""
 
@@ -281,9 +269,9 @@ class _Run:
         self.classes, self.readout = readout.shape[1], _padded(readout).reshape(len(readout), -1, TOGETHER)
         if wiring.matrix is None:
             csr = wiring.by_input()
-            self.projection = csr.indptr, csr.indices, csr.data, None
+            self.projection, self.synapses = (csr.indptr, csr.indices, csr.data, None), len(csr.data)
         else:
-            self.projection = None, None, None, wiring.transposed()
+            self.projection, self.synapses = (None, None, None, wiring.transposed()), 0
         self.fires_above = None if layer.fires_above is None else np.array([layer.fires_above], dtype=kind)
         self.x, self.value, self.wrong = start.x.copy(), start.value.copy(), landscape.wrong(start)
         self.confirmed = self.wrong.copy()
@@ -315,7 +303,7 @@ class _Run:
         def go_on(part: slice) -> None:
             rows = corners, raised, self.ball.low, self.ball.high, labels, targets, begin
             state = self.x, self.v, self.outputs, self.value, self.wrong
-            loop(*shared, *(array[part] for array in (*rows, *state)), *_memory(self.x, self.v, self.outputs))
+            loop(*shared, *(array[part] for array in (*rows, *state)), *_memory(self.x, self.v, self.outputs, self.synapses))
 
         while (begin < len(sides)).any():
             run_lanes(go_on, shares(self.x))
@@ -397,14 +385,15 @@ def _padded(columns: Array) -> Array:
     return padded
 
 
-def _memory(x: Array, v: Array, outputs: Array) -> tuple[Array, ...]:
+def _memory(x: Array, v: Array, outputs: Array, synapses: int) -> tuple[Array, ...]:
     """Return the arrays in which :func:`square_loop` works.
 
     The arrays hold, in this order: the change of each cell's pre-activation (initially 0); the changes of activity;
-    the cells with these changes; the changed inputs; their new values; the changes of their signals; the changes of
-    pre-activation by synapse; and the outputs after a query.
+    the cells with these changes; the changed inputs; their new values; the changes of their signals; the cells that the
+    changed inputs reach, by synapse; the changes of pre-activation, by synapse; and the outputs after a query.
     """
     inputs, cells, kind = x.shape[1], v.shape[1], v.dtype
     share, more, reached = np.zeros(cells, dtype=kind), np.empty(cells + 1, dtype=kind), np.empty(cells + 1, dtype=np.int32)
     places, news, amounts = np.empty(inputs, dtype=np.int64), np.empty(inputs, dtype=x.dtype), np.empty(inputs, dtype=kind)
-    return share, more, reached, places, news, amounts, np.empty(cells, dtype=kind), np.empty_like(outputs[0])
+    near, moved = np.empty(synapses, dtype=np.int32), np.empty(cells, dtype=kind)
+    return share, more, reached, places, news, amounts, near, moved, np.empty_like(outputs[0])
