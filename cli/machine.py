@@ -146,8 +146,9 @@ def _first_calls() -> Answer:
 
     require(numba_version() is not None, "first-calls", "given", f"used with Numba: {numba_problem()}")
     rows = list(shown(run_first_calls(), lambda row: f"timed {row.name}", "timing"))
-    head = ("work", "first call, s", "with kept code, s", "second call, s", "loops")
-    lines = [(row.name, *(f"{each:.2f}" for each in (row.first, row.kept, row.second)), str(row.loops)) for row in rows]
+    head = ("work", "first call, s", "with kept code, s", "compiling, s", "second call, s", "loops")
+    seconds = [(row.first, row.kept, row.first - row.kept, row.second) for row in rows]
+    lines = [(row.name, *(f"{each:.2f}" for each in times), str(row.loops)) for row, times in zip(rows, seconds, strict=True)]
     text = f"{table(head, lines)}\n\nEach first call in a new process, with the import of Numba.\n{_machine()}"
     return Answer({"machine": _machine(), "first_calls": [asdict(row) for row in rows]}, text)
 

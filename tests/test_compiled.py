@@ -1,6 +1,7 @@
 """Loops for Numba: bit for bit what NumPy computes, as Python runs them and as Numba compiles them."""
 
 import dataclasses
+import gc
 import importlib.metadata
 import os
 import subprocess
@@ -535,6 +536,34 @@ def test_why_numba_is_not_used_is_said(monkeypatch):
     problem, version = asked()
     assert "NUMBA_DISABLE_JIT" in problem
     assert version is None
+
+
+@needs_numba
+@pytest.mark.parametrize("collects", [True, False])
+def test_compiling_leaves_the_settings_of_numba_and_the_collector_as_they_were(monkeypatch, collects):
+    from numba import config
+
+    monkeypatch.setattr(config, "OPT", type(config.OPT)(3))
+    monkeypatch.setattr(config, "SLP_VECTORIZE", 0)
+    collected = gc.isenabled()
+
+    def doubled(array):
+        for i in range(len(array)):
+            array[i] *= 2
+
+    loop = module.machine_code(doubled)
+    array = np.ones(3)
+    try:
+        (gc.enable if collects else gc.disable)()
+        loop(array)
+        assert gc.isenabled() == collects
+        with pytest.raises(Exception, match="doubled|No implementation"):
+            loop("three")
+        assert gc.isenabled() == collects
+    finally:
+        (gc.enable if collected else gc.disable)()
+    assert np.array_equal(array, [2, 2, 2])
+    assert (config.OPT, config.SLP_VECTORIZE) == (3, 0)
 
 
 @needs_numba
