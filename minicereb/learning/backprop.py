@@ -20,8 +20,8 @@ def statistics_of(network: Sequential) -> dict[str, Array]:
 
 
 class Backpropagation:
-    """Learns every parameter of a sequential network, in place, by descending the cross-entropy ``[M-CE]`` or the squared error
-    ``[C3]``.
+    """Learns all parameters of a sequential network, in place, by gradient descent on the cross-entropy ``[M-CE]`` or the
+    squared error ``[C3]``.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Backpropagation:
         them.
     loss : {"cross-entropy", "mse"}
     seed : int
-        Seed of the network's draws in training mode.
+        Seed of the random draws that the network makes in training mode.
     """
 
     batches_ahead = 16  # batches that are converted from uint8 together
@@ -59,7 +59,7 @@ class Backpropagation:
         self.classes = next((len(layer.bias) for layer in reversed(network.layers) if hasattr(layer, "bias")), None)
 
     def arrays(self) -> dict[str, Array]:
-        """The arrays that learning changes in place, by name."""
+        """Return the arrays that learning changes in place, by name."""
         named = {f"{name}_{number}": array for number, name, array in self._numbered()}
         for number, layer in enumerate(self.states):
             for name, state in layer.items():
@@ -72,13 +72,13 @@ class Backpropagation:
                 yield number, name, array
 
     def loss_of(self, outputs: Array, labels: Array) -> Array:
-        """Loss of each image, shape (images,), at these outputs, without penalties."""
+        """Return the loss of each image for these outputs, without penalties: shape (images,)."""
         return self.loss(outputs, labels)[0]
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), one after another, and yield the result of each.
 
-        It raises :class:`InputError` unless the label of each image is one of the classes.
+        Raise :class:`InputError` if a label is not one of the classes.
         """
         check_rows(x)
         labels = as_labels(labels, len(x), self.classes, wait=False)

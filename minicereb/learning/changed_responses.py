@@ -1,7 +1,7 @@
-"""Outputs of many runs that differ by one response of a layer, in a loop for Numba that keeps each run in the cache.
+"""Outputs of many runs with one response of a layer changed, computed by a Numba loop that keeps each run in the cache.
 
-:meth:`minicereb.learning.noisy_runs.RunsOfLayer.losses_after` does the same in NumPy. The loop sums in another order, and
-its sigmoid is a rational function.
+:meth:`minicereb.learning.noisy_runs.RunsOfLayer.losses_after` contains the NumPy version. The loop adds in a different order,
+and computes the sigmoid with a rational approximation.
 """
 
 from __future__ import annotations
@@ -21,22 +21,21 @@ RUNS = 4  # changed runs at a time, whose sums the processor takes beside each o
 def changed_outputs(
     base: Array, by_input: Array, places: Array, change: Array, activation: Activation | None, by_neuron: Array, bias: Array
 ) -> Array | None:
-    """Return a readout's outputs after one input of its neurons has changed; None if the loop cannot compute them.
+    """Return the outputs after a change of one input of the hidden neurons, or None if the loop does not support the case.
 
     Parameters
     ----------
     base : array, shape (runs, neurons)
-        Signals of the neurons, noise included.
+        Signals of the hidden neurons before the change, noise included.
     by_input : array, shape (inputs, neurons)
-        The neurons' weights.
+        Weights of the hidden neurons.
     places : array of int, shape (runs, places)
-        Index of the input that each change affects, the same in every alternative.
+        Index of the input that changes, which is the same in every alternative.
     change : array, shape (runs, alternatives · places)
-        By how much that input changes.
+        Amount by which the input changes.
     activation : Activation or None
     by_neuron : array, shape (neurons, outputs)
-        The outputs' weights.
-    bias : array, shape (outputs,)
+        Weights of the outputs. bias : array, shape (outputs,)
 
     Returns
     -------
@@ -62,7 +61,7 @@ def changed_outputs(
 def changed_outputs_loop(
     base: Array, by_input: Array, places: Array, change: Array, half_slope: Any, weights: Array, tile: Array, out: Array
 ) -> None:
-    """Do the same as :func:`changed_outputs`, four changes of a run at a time.
+    """Compute the outputs for :func:`changed_outputs`, without the bias, four changes of a run at a time.
 
     Parameters
     ----------

@@ -28,9 +28,9 @@ class Credit(NamedTuple):
     motion : array
         ``∂v/∂σ``: the noise e, or ``-u/σ`` if the noise was averaged out.
     changing_density : int
-        Number of neurons whose score itself depends on σ: the whole layer for the score function, otherwise 0.
+        Number of neurons whose score itself depends on σ: all neurons of the layer for the score function, otherwise 0.
     by_density : array, shape (images, replications), or None
-        The derivative with respect to σ itself, before the division by `divisor`; it replaces `motion` and
+        Derivative of the loss with respect to σ, before division by `divisor`. If given, it replaces `motion` and
         `changing_density`.
     """
 
@@ -42,7 +42,7 @@ class Credit(NamedTuple):
     by_density: Array | None = None
 
     def times(self, factors: Array) -> Credit:
-        """Return each image's credit times a factor, shape (images,)."""
+        """Return the credit with each image's values multiplied by the image's factor; `factors` has shape (images,)."""
         if self.weight is not None:
             return self._replace(weight=self.weight * factors[:, None])
         return self._replace(weight=xp_of(self.values).broadcast_to(factors[:, None], self.values.shape[1:]))
@@ -88,9 +88,9 @@ class GradientEstimate(NamedTuple):
     first_credit : array, shape (images, outputs of the first layer)
         Derivative of each image's loss with respect to its first-layer signals.
     gradients : list of dict
-        For each layer, the gradients of the mean loss for weight and bias, and for the scale if requested. An estimator returns
-        sums over images and leaves out weight and bias of the first layer; :func:`minicereb.learning.glr.estimate` returns means
-        over images, for all layers.
+        For each layer, the gradients of the mean loss with respect to weight, bias and, if requested, noise scale. Estimators
+        return sums over the images, without the first layer's weight and bias. :func:`minicereb.learning.glr.estimate` returns
+        means over the images, for all layers.
     """
 
     loss: Array
@@ -110,7 +110,7 @@ class Estimator:
     baseline : bool
         Whether the estimator subtracts the mean loss of other replications, which requires at least two replications.
     columns_per_sample : int
-        Runs of the later layers per sample, which determine the block size.
+        Number of runs of the later layers per sample; the block size depends on it.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Estimator:
     columns_per_sample = 1
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
-        """Raise :class:`InputError`, naming estimators that apply, if this one does not."""
+        """Raise :class:`InputError` if this estimator does not apply; the message names estimators that do."""
         raise NotImplementedError
 
     def draw(self, network: NoisyNetwork, like: Array, images: int, replications: int, at: Address) -> Any:
@@ -127,11 +127,11 @@ class Estimator:
         return self.design.draw(like, [layer.law for layer in network.layers], network.widths, images, replications, at)
 
     def numbers_per_sample(self, network: NoisyNetwork) -> int:
-        """Return how many numbers each replication of an image takes; this determines the block size."""
+        """Return the number of values to store per image and replication, which determines the block size."""
         return sum(network.widths) * self.columns_per_sample
 
     def with_learned_baseline(self) -> Estimator:
-        """Return the same estimator with a baseline from earlier steps; raise :class:`InputError` if it uses no baseline."""
+        """Return this estimator with a baseline learned in earlier steps; raise :class:`InputError` if it has no baseline."""
         name, expected = f"learned with the estimator {self.name}", "mean: this estimator multiplies no score with the loss"
         raise InputError("baseline", name, expected)
 
@@ -148,7 +148,7 @@ class Estimator:
         scales: bool,
         history: History = NO_HISTORY,
     ) -> GradientEstimate:
-        """Return the estimate that this noise gives, for images in columns, shape (inputs, images)."""
+        """Return the estimate for this noise; the images are the columns of `x_t`, shape (inputs, images)."""
         raise NotImplementedError
 
 
@@ -161,9 +161,10 @@ def collect(
     scales: bool,
     weights: Array | None = None,
 ) -> GradientEstimate:
-    """Turn the credits of all layers into gradients; a layer's `inputs` have one replication if all replications share them.
+    """Return the gradients that follow from the credits of all layers.
 
-    If there are weights, shape (images,), each image's credit is multiplied by the image's weight.
+    A layer's `inputs` have a single replication if all replications share them. If `weights`, shape (images,), are given, each
+    image's credit is multiplied by the image's weight.
     """
     if weights is not None:
         credits = [credit.times(weights) for credit in credits]
@@ -189,25 +190,29 @@ def collect(
 class LastLayer(NamedTuple):
     """The last layer of a network together with its loss, in a form that has a derivative.
 
-    A smooth loss is evaluated at the noisy outputs; the 0-1 loss is averaged over their noise.
+    A smooth loss is evaluated at the noisy outputs; the 0-1 loss is averaged over the output noise.
     """
 
     layer: NoisyLayer
     loss: ReplicatedLoss
 
     def value(self, signals: Array, nodes: Array | None, labels: Array) -> Array:
-        """Return the loss for these signals; with nodes, the signals have no noise and the loss is averaged over the noise."""
+        """Return the loss for these signals. If `nodes` are given, the signals are noiseless, and the loss is averaged over the
+        output noise.
+        """
         if nodes is not None:
             assert self.layer.law is not None
             return error_probability(signals, labels, self.layer.law, self.layer.scale, nodes)
         return self.loss.value(self.layer.respond(signals), labels)
 
     def value_in(self, trace: Trace, nodes: Array | None, labels: Array) -> Array:
-        """Return the loss of a run or, with nodes, its mean over the last layer's noise."""
+        """Return the loss of a noisy run or, if `nodes` are given, its mean over the last layer's noise."""
         return self.loss.value(trace.outputs, labels) if nodes is None else self.value(trace.drives[-1], nodes, labels)
 
     def nodes(self, noise: Array | None, labels: Array) -> Array | None:
-        """The noise on each label's own output; the 0-1 loss is averaged over the noise on the other outputs."""
+        """Return, for the 0-1 loss, the noise on the output of each image's label; the loss is averaged over the other outputs'
+        noise.
+        """
         return None if self.loss.smooth or noise is None else noise[labels, xp_of(noise).arange(len(labels))][None]
 
     def credit(self, trace: Trace, nodes: Array | None, labels: Array) -> Credit:

@@ -1,11 +1,11 @@
-"""A step of the delta rule through sparse wiring, without storing any activity: loops for Numba, cell by cell.
+"""Numba loops for one step of the delta rule with sparse wiring; they work cell by cell and store no activity.
 
 A cell's activity is computed, used and discarded, then computed again for the gradient, which is cheaper than writing it to
 memory and reading it back. :class:`minicereb.learning.plasticity.DeltaRule` does the same in NumPy. The drive ``v`` is
 the same in both, bit for bit. LTD means, outputs and gradients are summed in another order and are equal up to rounding.
 
-A batch has at most as many images as a vector of :func:`minicereb.compiled.load_line` has numbers. Mossy fibres are rows;
-the columns after the last image are zeros.
+A batch has at most as many images as a vector of :func:`minicereb.compiled.load_line` has entries. The rows of `x_t` are mossy
+fibres; its columns are images, followed by columns of zeros.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def read_out_loop(
     tile: Array,
     out: Array,
 ) -> None:
-    """Update the LTD means of some cells ``[C-LTD]`` and add their outputs ``Wᵀ(max(Jᵀx + rest, 0) - μ)`` ``[C1]`` ``[C2]``.
+    """Update the LTD means of a block of cells ``[C-LTD]``, and add the block's contribution to the outputs ``[C1]`` ``[C2]``.
+
+    The contribution is ``Wᵀ(max(Jᵀx + rest, 0) - μ)``, with the updated mean μ.
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ def read_out_loop(
     readout : array, shape (cells, classes)
     x_t : array, shape (inputs, length)
     share : array, shape (1, length)
-        (1 - β) / images in the columns that hold images, otherwise 0.
+        ``(1 - β) / images`` in the columns of images, 0 in the other columns.
     decay : float
         β.
     tile : array, shape (a few cells, length)
@@ -98,18 +100,18 @@ def gradient_loop(
     tile: Array,
     gradient: Array,
 ) -> None:
-    """Write the weight gradient ``z eᵀ`` of some cells ``[C4]``.
+    """Write the weight gradient ``z eᵀ`` of a block of cells ``[C4]``.
 
     Parameters
     ----------
     weights, inputs, rest, mean, x_t, tile
-        The arrays passed to :func:`read_out_loop`, after that call: `mean` is already updated.
+        The same arrays as for :func:`read_out_loop`, which must be called first, so that `mean` is already updated.
     credit : array, shape (images, length)
         Each row holds the error of one image, divided by the number of images. The columns after the last class are zeros.
     images : int
     gradient : array, shape (cells, length)
-        Overwritten row by row, beginning with the first. So the rows of this array may overlap: with few classes, a row's
-        values end where the next row begins.
+        Overwritten row by row, from first to last. So the rows may overlap in memory: the next row may begin right after a
+        row's last class.
     """
     u = np.uint64
     cells = len(weights)

@@ -1,9 +1,9 @@
 """Estimators of the derivative of a noisy network's mean loss, with one interface: each is a function of given noise.
 
-An estimator gives the *credit* of every neuron: an unbiased estimate of the derivative with respect to the neuron's
-signal v, for each replication of the noise. The rest is the same as everywhere in the project: the derivative with
-respect to a weight is pre-synaptic activity times credit, and the derivative with respect to the input is the first
-layer's credit sent back through its weights.
+An estimator gives the *credit* of every neuron: an unbiased estimate of the derivative with respect to the neuron's signal v,
+for each replication of the noise. The other steps are the same for all estimators: the derivative with respect to a weight is
+pre-synaptic activity times credit, and the derivative with respect to the input is the first layer's credit sent back through
+its weights.
 
 ==============  ================================================================================
 plain           loss × score of the neuron's own noise (the paper's Eq. 5, 6)

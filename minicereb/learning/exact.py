@@ -23,8 +23,8 @@ class Exact(Estimator):
     """``E[L] = Σ_h P(h) L(h)`` over all 2^H patterns h of a layer, ``P(h) = ∏_a F(u_a/σ)^h_a F(-u_a/σ)^(1-h_a)`` ``[M-EXACT]``.
 
     The sum needs one hidden layer of at most 20 threshold neurons. For a smooth loss the outputs have no noise. For the 0-1
-    loss they have noise, over which the loss is averaged by a quadrature of 64 nodes. The sum is computed in float64, and no
-    noise is drawn.
+    loss the outputs have noise, and the loss is averaged over it by a quadrature with 64 nodes. The sum is computed in float64,
+    and no noise is drawn.
     """
 
     name = "exact"
@@ -57,7 +57,7 @@ class Exact(Estimator):
         scales: bool,
         history: History = NO_HISTORY,
     ) -> GradientEstimate:
-        """Return the sum for images in columns, shape (inputs, images); `noise` and `history` are ignored."""
+        """Return the exact result for images in columns, shape (inputs, images); `noise` and `history` are ignored."""
         xp, hidden, last = xp_of(x_t), network.layers[0], network.layers[-1]
         images, neurons, classes = x_t.shape[1], len(hidden.bias), len(last.bias)
         law = hidden.law
@@ -97,13 +97,15 @@ class Exact(Estimator):
 
 
 def _patterns(xp: Any, block: slice, neurons: int) -> Array:
-    """The patterns with these indices, shape (patterns, neurons), values 0 and 1."""
+    """Return the patterns with these indices as an array of zeros and ones, shape (patterns, neurons)."""
     numbers = xp.arange(block.start, block.stop, dtype=xp.int64)
     return ((numbers[:, None] >> xp.arange(neurons, dtype=xp.int64)) & 1).astype(xp.float64)
 
 
 def _last_layer(network: NoisyNetwork, loss: ReplicatedLoss, drive: Array, label: Array) -> tuple[Array, Array]:
-    """Return each pattern's loss and its gradient with respect to the last drive, for images of one class (and one target)."""
+    """Return each pattern's loss, and the gradient with respect to the last layer's drive, for images with the same label and
+    target.
+    """
     xp, last = xp_of(drive), network.layers[-1]
     outputs = drive[:, None, :]
     if loss.smooth:

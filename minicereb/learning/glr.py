@@ -41,13 +41,13 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
     name : str
         One of :data:`LEARNED_BY`.
     last_layer : {"score", "derivative", "resample"}
-        How the last layer's credit is computed: with the score function as in the other layers, as a derivative, or from the loss
-        by redrawing the noise of one output at a time. The estimators exact and backprop require "derivative"; flip and resample
-        require "derivative" or "resample".
+        How the last layer's credit is computed: with the score function, as in the other layers; as a derivative; or from loss
+        values, by redrawing the noise of one output at a time. The estimators exact and backprop require "derivative"; flip and
+        resample require "derivative" or "resample".
     placement : {"all", "in-turn"}
         Whether all layers have noise at once, or one layer at a time; in the latter case every layer has its own runs.
     probes : int
-        Number of units of a convolution that the estimators flip and resample change, per image and replication.
+        For the estimators flip and resample: number of units of a convolution that are changed per image and replication.
     output_draws : int
         Number of draws of the outputs' noise for each run: 1 or, for estimators that use the score, an even number of at
         least 4.
@@ -71,7 +71,7 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
 
 
 def _check_output_draws(estimator: Estimator, last_layer: str, placement: str, draws: int) -> None:
-    """Refuse several draws of the outputs' noise where they would improve nothing."""
+    """Raise an error if several draws of the outputs' noise are requested where they would not help."""
     scored = isinstance(estimator, ScoreFunction)
     require(scored, "output-draws", draws, f"1 with the estimator {estimator.name}, or an estimator by the score")
     require(last_layer == "score", "output-draws", draws, f"1 with the last layer's {last_layer}, or --last-layer score")
@@ -100,31 +100,33 @@ def estimate(
     wait: bool = True,
     history: History = NO_HISTORY,
 ) -> GradientEstimate:
-    """Estimate the derivatives of a noisy network's mean loss, in pieces of fixed size on all threads.
+    """Estimate the derivatives of a noisy network's mean loss, using all threads.
+
+    The work is divided into pieces of fixed size, so the result does not depend on the number of threads.
 
     Parameters
     ----------
     network : NoisyNetwork
     loss : ReplicatedLoss
     estimator : Estimator
-        A network that :meth:`Estimator.check` accepts.
+        An estimator whose method ``check`` accepts the network and the loss.
     x : array, shape (images, inputs)
     labels : array of int, shape (images,)
     replications : int
         Number K of replications per image; the memory needed does not grow with K.
     at : Address
-        Address of the noise.
+        Seed, stream and numbers from which the noise is drawn.
     scales : bool
         Whether to estimate the gradients of the noise scales too.
     wait : bool
         As for :func:`minicereb.inputs.as_labels`.
     history : History
-        Statistics of earlier steps for the images.
+        Statistics from earlier steps for these images.
 
     Raises
     ------
     InputError
-        If `x` does not have the network's width, or an image does not have one of the classes as its label.
+        If `x` does not have the network's width, or a label is not one of the classes.
     """
     labels = _checked(network, x, labels, wait)
     require(len(x) >= 1, "images", len(x), "at least one")
@@ -143,7 +145,7 @@ def _estimated(
     scales: bool,
     history: History,
 ) -> GradientEstimate:
-    """Do the same as :func:`estimate`, with arguments already checked and BLAS on one thread."""
+    """Do the work of :func:`estimate`, after its checks and with BLAS on one thread."""
     xp, images = xp_of(x), len(x)
     x_t = xp.ascontiguousarray(x.T)
     on_host = isinstance(x, np.ndarray)
@@ -190,7 +192,7 @@ def _checked(network: NoisyNetwork, x: Array, labels: Array, wait: bool = False)
 
 
 class GLR:
-    """Learns the weights, biases and optionally noise scales of a noisy network, in place ``[G-A1]``.
+    """Learns the weights, the biases and, optionally, the noise scales of a noisy network, in place ``[G-A1]``.
 
     Parameters
     ----------
@@ -207,16 +209,16 @@ class GLR:
         Penalties ``½ l2 Σθ² + l1 Σ|θ|`` on all weights except biases ``[M-PENALTY]``; reported losses do not include
         them.
     learn_scale : bool
-        Whether the noise scales learn too, as ``log σ``.
+        Whether the noise scales are learned too, as ``log σ``.
     baseline : {"mean", "class", "image"}
-        The baseline that score estimators subtract from the loss: the mean of the image's other replications, a running
-        mean of the image's class in earlier steps, or this running mean plus the image's own deviation from the class
-        mean ``[M-LEARNED]``.
+        The baseline that score estimators subtract from the loss: the mean of the image's other replications, a running mean
+        for the image's class from earlier steps, or this class mean plus a running mean of the image's deviation from it
+        ``[M-LEARNED]``.
     allocation : {"equal", "scatter"}
         Whether every image of a batch has exactly K replications, or K on average, with more replications for images
         whose gradient scattered more in earlier steps ``[M-NEYMAN]``.
     images : int
-        Number of training images, which the statistics of each image require.
+        Number of training images, needed if statistics are kept for each image.
     """
 
     batches_ahead = 16  # converted from uint8 together
@@ -266,7 +268,7 @@ class GLR:
         return xp_of(layer.scale).log(layer.scale) if name == "log_scale" else getattr(layer, name)
 
     def arrays(self) -> dict[str, Array]:
-        """The arrays that learning changes in place, by name."""
+        """Return the arrays that learning changes in place, by name."""
         state = {f"learned_{kind}": array for kind, array in self.state.items()}
         for kind, mean in (("loss", self.mean_loss), ("scatter", self.scatter)):
             if mean is not None:
@@ -276,14 +278,14 @@ class GLR:
 
     @property
     def numbered(self) -> bool:
-        """Whether :meth:`learn` uses the numbers of the images."""
+        """Whether :meth:`learn` uses the images' indices in the data set."""
         return self.mean_loss is not None or self.scatter is not None
 
     def learn(self, x: Array, labels: Array, ids: Array | None = None) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), one after another, and yield the result of each.
 
-        `ids` are the images' numbers in the data set; without them only the statistics of their classes are used. It raises
-        :class:`InputError` as :func:`estimate` does.
+        `ids` are the images' indices in the data set; without `ids`, only the statistics of the classes are used. Raise
+        :class:`InputError` under the same conditions as :func:`estimate`.
         """
         labels = _checked(self.model, x, labels)
         batches = list(blocks(len(x), self.batch_size))
@@ -295,13 +297,14 @@ class GLR:
             yield from learned
 
     def loss_of(self, outputs: Array, labels: Array) -> Array:
-        """Loss of each image, shape (images,), at these outputs of one run."""
+        """Return the loss of each image, shape (images,), for the outputs of one run."""
         return self.loss.value(xp_of(outputs).ascontiguousarray(outputs.T)[:, :, None], labels)[:, 0]
 
     def losses(self, x: Array, labels: Array, block: int) -> Array:
-        """Mean loss of each image over 32 noisy runs, shape (images,); the same `block` has the same noise after every epoch.
+        """Return the mean loss of each image over 32 noisy runs, shape (images,).
 
-        As many images run at a time as fit the memory budget; the noise of all is drawn at once.
+        A block has the same noise after every epoch. The noise of all its images is drawn at once, but only as many images are
+        run at a time as fit the memory budget.
         """
         labels = _checked(self.model, x, labels)
         laws = [layer.law for layer in self.model.layers]
@@ -339,7 +342,7 @@ class GLR:
     def _allocated(
         self, x: Array, labels: Array, ids: Array | None, at: Address, history: History
     ) -> tuple[Array, list[dict[str, Array]]]:
-        """Return an estimate of every image's loss, and the gradients, from replications allocated to the images."""
+        """Return an estimate of each image's loss, and the gradients, with different numbers of replications for the images."""
         assert self.scatter is not None
         least = self.estimator.design.least(self.estimator.baseline)
         start = abs(signed_uniform(x, at.seed, f"{at.stream}, images", at.numbers, 1))

@@ -1,4 +1,4 @@
-"""Statistics of earlier steps for the images of a batch: a baseline for their loss, and the allocation of replications."""
+"""Statistics from earlier steps for the images of a batch: they give a baseline of the loss, and allocate the replications."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOOR = 0.2  # share of the replications that is allocated equally
 
 
 class History(NamedTuple):
-    """The statistics of earlier steps that an estimator may use, for each image of a batch.
+    """Statistics from earlier steps that an estimator may use, for each image of a batch.
 
     Attributes
     ----------
@@ -38,14 +38,14 @@ NO_HISTORY = History()
 
 
 class RunningMean:
-    """A running mean by class and, with images, of each image's deviation from its class ``[M-LEARNED]``.
+    """A running mean for each class and, optionally, of each image's deviation from its class mean ``[M-LEARNED]``.
 
     Parameters
     ----------
     like : array
         Determines the array library and the dtype.
     classes, images : int
-        Number of classes, and number of images that have a mean of their own (0 if none has one).
+        Number of classes, and number of images with a running mean of their own (0 for none).
     """
 
     def __init__(self, like: Array, classes: int, images: int):
@@ -54,7 +54,7 @@ class RunningMean:
         self.by_image = xp.zeros(images, dtype=like.dtype)
 
     def of(self, labels: Array, ids: Array | None) -> Array:
-        """Return the mean for each image or, without `ids` (the images' numbers), the mean of its class."""
+        """Return the mean for each image or, without `ids` (the images' indices), the mean of its class."""
         mean = self.by_class[labels]
         return mean if ids is None or not len(self.by_image) else mean + self.by_image[ids]
 
@@ -65,7 +65,7 @@ class RunningMean:
         ----------
         labels : array of int, shape (images,)
         ids : array of int, shape (images,), or None
-            Indices of the images, in which each image occurs at most once.
+            Indices of the images, without repeats.
         values : array, shape (images,)
         times : array, shape (images,)
             Weight of each value in the mean of its class; 0 for images without a value.
@@ -84,14 +84,14 @@ class RunningMean:
 
 
 class Allocated(NamedTuple):
-    """Draws of replications, each for one image of a batch.
+    """Replications drawn for the images of a batch; each draw is for one image.
 
     Attributes
     ----------
     images : array of int, shape (draws,)
-        The image of each draw, ascending.
+        Index of the image of each draw, in ascending order.
     weights : array, shape (draws,)
-        Factors of the draws' gradients, so that the mean over the draws is the mean over the batch.
+        Factors of the draws' gradients, which make their mean an unbiased estimate of the mean over the batch.
     """
 
     images: Array
@@ -99,7 +99,7 @@ class Allocated(NamedTuple):
 
 
 def allocate(scatter: Array, start: Array, draws: int) -> Allocated:
-    """Allocate draws to images: a part of the draws equally, the rest in proportion to the images' scatter ``[M-NEYMAN]``.
+    """Allocate draws to images: some equally, the others in proportion to the images' scatter ``[M-NEYMAN]``.
 
     Parameters
     ----------
@@ -119,6 +119,6 @@ def allocate(scatter: Array, start: Array, draws: int) -> Allocated:
 
 
 def by_image(values: Array, images: Array, number: int) -> Array:
-    """Return for each of `number` images the sum of its draws' values; `images` gives the image of each draw."""
+    """Return, for each of `number` images, the sum of the values of its draws; `images` holds each draw's image."""
     xp = xp_of(values)
     return (images == xp.arange(number)[:, None]).astype(values.dtype) @ values

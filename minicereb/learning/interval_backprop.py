@@ -16,7 +16,7 @@ from minicereb.models.sequential import Sequential
 
 
 class IntervalBackpropagation(Backpropagation):
-    """Learns a perceptron from images and from interval bounds on its outputs within ε of each image ``[M-IBP-BP]``.
+    """Trains a perceptron on images and on interval bounds of its outputs within ε of each image ``[M-IBP-BP]``.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class IntervalBackpropagation(Backpropagation):
     References
     ----------
     Gowal et al. (2018), On the effectiveness of interval bound propagation for training verifiably robust models,
-    arXiv:1810.12715, Eq. 12, with a constant share.
+    arXiv:1810.12715, Eq. 12, with a constant weight λ.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class IntervalBackpropagation(Backpropagation):
         self.epsilon, self.pessimism, self.total_steps = epsilon, pessimism, total_steps
 
     def worst(self, x: Array, labels: Array, epsilon: float) -> tuple[Array, list[tuple[Array, Array]]]:
-        """Return the worst outputs that the bounds allow, given the labels, and the input of each layer.
+        """Return the worst outputs that the bounds allow for these labels, and the bounds of each layer's input.
 
         The label's output is at its lower bound, and all others are at their upper bounds. The box is clipped to [0, 1].
         """
@@ -73,7 +73,7 @@ class IntervalBackpropagation(Backpropagation):
         return 1 - 2 * one_hot(labels, outputs)
 
     def hits(self, x: Array, labels: Array, block: int = 0) -> Array:
-        """Return which images are proved correct within the full ε by these bounds, array of bool."""
+        """Return which images these bounds prove to be classified correctly within the full ε, as an array of bool."""
         return self.worst(x, labels, self.epsilon)[0].argmax(axis=1) == labels
 
     def _loss_and_gradients(self, x: Array, labels: Array) -> tuple[Array, Array, list[dict[str, Array]]]:

@@ -1,4 +1,4 @@
-"""The common parts of estimators that go through the layers one by one: their noisy runs and their requirements."""
+"""The base class of estimators that treat one layer after another, and checks that a network fits them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from minicereb.models.noisy_time import NoisyTime
 
 @dataclass(frozen=True)
 class Layerwise(Estimator):
-    """Estimators that compute the credit of one layer at a time, from runs with noise in all layers or in that layer only.
+    """Base class of estimators that compute the credit of one layer at a time, from runs with noise in all layers or only that
+    one.
 
     Parameters
     ----------
     in_turn : bool
-        Whether only one layer at a time has noise. Each layer then has its own runs, for which the layers below are computed once
-        per image. A layer's credit is then the derivative of the mean loss over its own noise, with all other layers
-        noiseless ``[M-TURN]``.
+        Whether only one layer at a time has noise. If so, each layer has its own runs, and the layers below are computed once
+        per image. The layer's credit is then the derivative of the loss averaged over the layer's own noise, with no noise in
+        the other layers ``[M-TURN]``.
     redraw_last : bool
         Whether the last layer's credit is estimated by redrawing the noise of one output at a time ``[M-RESAMPLE]``.
     """
@@ -37,7 +38,7 @@ class Layerwise(Estimator):
 
     @property
     def derives_last(self) -> bool:
-        """Whether the last layer's credit is a derivative."""
+        """Whether the last layer's credit is computed as a derivative of the loss."""
         raise NotImplementedError
 
     def on(
@@ -50,7 +51,7 @@ class Layerwise(Estimator):
         scales: bool,
         history: History = NO_HISTORY,
     ) -> GradientEstimate:
-        """Return the estimate from given noise."""
+        """Return the estimate for this noise."""
         inputs, signals, credits, values = [], [], [], []
         for at, places in self.runs(network, loss, x_t, labels, noise, history):
             trace, number = at.runs.trace, at.number
@@ -65,7 +66,9 @@ class Layerwise(Estimator):
     def runs(
         self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, history: History = NO_HISTORY
     ) -> Iterator[tuple[RunsOfLayer, Array | None]]:
-        """Yield for every layer the runs behind its credit, and the numbers that choose its units, or None if all are changed."""
+        """Yield, for each layer, the runs that give its credit, and the random numbers that choose its units (None: all are
+        changed).
+        """
         noise, places = noise if isinstance(noise, Probing) else Probing(noise, (None,) * len(network.layers))
         noise, outputs = noise if isinstance(noise, WithOutputs) else WithOutputs(noise, None)
         last = LastLayer(network.layers[-1], loss)
@@ -78,7 +81,7 @@ class Layerwise(Estimator):
             yield RunsOfLayer(network, last, run, number), places[number]
 
     def layer_credit(self, at: RunsOfLayer, places: Array | None, scales: bool) -> Credit:
-        """Return the credit of a layer from its runs, as :meth:`runs` yields them."""
+        """Return the credit of a layer, given its runs as yielded by :meth:`runs`."""
         hidden = at.number < len(at.network.layers) - 1
         return self._credit(at, places, scales) if hidden else self._last_credit(at, scales)
 
@@ -101,12 +104,16 @@ class Layerwise(Estimator):
         return at.last.credit(at.runs.trace, at.runs.nodes, at.runs.labels)
 
     def _credit(self, at: RunsOfLayer, places: Array | None, scales: bool) -> Credit:
-        """Return the credit of a hidden layer; `places` choose the units that are changed, if not all are."""
+        """Return the credit of a hidden layer; `places`, if given, choose the units that are changed."""
         raise NotImplementedError
 
 
 def check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str) -> None:
-    """Require a last layer with a derivative: a smooth loss, or a 0-1 loss averaged over noise on outputs without activation."""
+    """Raise :class:`InputError` if the loss has no derivative with respect to the last layer's signals.
+
+    It has one in two cases: loss and output activation are smooth, or the 0-1 loss is averaged over noise on outputs without an
+    activation.
+    """
     last = network.layers[-1]
     if loss.smooth:
         smooth = last.activation is None or last.activation.smooth
@@ -117,7 +124,7 @@ def check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str
 
 
 def check_noise(network: NoisyNetwork, estimator: str, hidden_only: bool) -> None:
-    """Require noise in every layer, or at least in every hidden one."""
+    """Raise :class:`InputError` unless every layer, or with `hidden_only` every hidden layer, has noise."""
     layers = network.layers[:-1] if hidden_only else network.layers
     noisy = all(layer.law is not None for layer in layers)
     where = "every hidden layer" if hidden_only else "every layer, outputs included, or --last-layer derivative"
@@ -125,7 +132,7 @@ def check_noise(network: NoisyNetwork, estimator: str, hidden_only: bool) -> Non
 
 
 def check_threshold(network: NoisyNetwork, estimator: str) -> None:
-    """Require threshold neurons in every hidden layer."""
+    """Raise :class:`InputError` unless all hidden neurons are threshold neurons."""
     for activation in (layer.activation for layer in network.layers[:-1]):
         name = activation.name if activation else "none"
         others = "resample, plain, baseline, antithetic, sobol" + (" or backprop" if activation and activation.smooth else "")
@@ -134,6 +141,6 @@ def check_threshold(network: NoisyNetwork, estimator: str) -> None:
 
 
 def check_in_turn(network: NoisyNetwork, in_turn: bool) -> None:
-    """Refuse noise in one layer at a time if a layer is recurrent or spiking."""
+    """Raise :class:`InputError` if noise in one layer at a time is requested and a layer is recurrent or spiking."""
     in_time = any(isinstance(layer, NoisyTime) for layer in network.layers)
     require(not (in_turn and in_time), "placement", "in-turn", "all for recurrent and spiking networks")

@@ -30,22 +30,22 @@ def least_squares_readout(
     cerebellum : CerebellarNetwork
         Provides the wiring and the number of classes; its readout is not used.
     batches : iterator of (x, labels)
-        Each image once, as a row of floats, and its label.
+        Batches of images, as rows of floats, and their labels; each image occurs once.
     ridge : float
         The ridge penalty λ, at least 0, in ``(ZᵀZ/n + λ s I) W = ZᵀY/n``, where s is the mean of the diagonal of ZᵀZ/n.
     centre : bool
-        For LTD: whether to subtract each cell's mean over all images and store it as ``ltd_mean``.
+        Whether to subtract each cell's mean over all images, as LTD does, and to store the means as ``ltd_mean``.
 
     Returns
     -------
     CerebellarNetwork
-        Its arrays are float32 on the device of the wiring. The system is solved in float64 on the host.
+        Its arrays are float32, on the device of the wiring. The equations are solved in float64, on the host.
 
     Raises
     ------
     InputError
-        If the m × m matrix of granule cells exceeds the memory budget, there are no images, an image has the wrong width or is
-        not finite, or a label is not one of the classes.
+        If the m × m matrix of the m granule cells exceeds the memory budget, if there are no images, if an image has the wrong
+        width or a value that is not finite, or if a label is not one of the classes.
     """
     require(ridge >= 0, "ridge", ridge, "a number of at least 0")
     wiring, classes = cerebellum.wiring, cerebellum.readout.shape[1]

@@ -27,20 +27,22 @@ Laws = Sequence[Law | None]  # the noise distribution of each layer
 
 @dataclass(frozen=True)
 class Address:
-    """Address of a draw: a seed, a stream, and numbers such as the step; equal addresses give equal noise."""
+    """What determines a random draw: a seed, the name of a stream, and numbers such as the step. Equal addresses give equal
+    noise.
+    """
 
     seed: int
     numbers: tuple[int, ...]
     stream: str = STREAM
 
     def of(self, *more: int) -> Address:
-        """Return the address of a part, given its numbers."""
+        """Return this address with more numbers, such as the index of a part."""
         return Address(self.seed, (*self.numbers, *more), self.stream)
 
 
 @dataclass(frozen=True)
 class Independent:
-    """Independent noise; every replication is a group of its own."""
+    """Independent noise, in which every replication is a group of its own."""
 
     def least(self, baseline: bool) -> int:
         """Return the smallest number of replications, with or without a baseline from other replications."""
@@ -52,9 +54,9 @@ class Independent:
         require(replications >= least, "replications", replications, f"a whole number of at least {least} here")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
-        """Divide replications into near-equal parts that can be drawn separately, each of at most `at_most` (3 or more).
+        """Return the sizes of nearly equal parts that can be drawn separately, each at most `at_most` (3 or more).
 
-        No part has just one replication, which would have no baseline.
+        No part has just one replication, because a single replication has no others for its baseline.
         """
         number = max(1, min(-(-replications // max(2, at_most)), replications // 2))
         return [(replications * (part + 1)) // number - (replications * part) // number for part in range(number)]
@@ -70,7 +72,7 @@ class Independent:
 
 @dataclass(frozen=True)
 class Antithetic(Independent):
-    """Pairs of opposite noise, e and -e, each a group.
+    """Pairs of opposite noise, e and -e; each pair is a group.
 
     The noise of the second half of the replications is the negative of that of the first half.
     """
@@ -86,11 +88,11 @@ class Antithetic(Independent):
         require(even, "replications", replications, f"an even number of at least {least}")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
-        """Divide replications into parts, each of an even number."""
+        """Return the sizes of the parts, all of them even."""
         return [2 * part for part in super().pieces(replications // 2, at_most // 2)]
 
     def draw(self, like: Array, laws: Laws, widths: list[int], images: int, replications: int, at: Address) -> Noise:
-        """Draw unit noise, as :meth:`Independent.draw`."""
+        """Draw noise as :meth:`Independent.draw` does; the second half of the replications is the negative of the first half."""
         xp = xp_of(like)
         halves = super().draw(like, laws, widths, images, replications // 2, at)
         return tuple(None if half is None else xp.concatenate((half, -half), axis=2) for half in halves)
@@ -104,7 +106,7 @@ class Antithetic(Independent):
 
 @dataclass(frozen=True)
 class Sobol(Independent):
-    """Points of a Sobol sequence with random linear scrambling and digital shifts, one dimension per neuron ``[M-SOBOL]``.
+    """Noise from a Sobol sequence with random linear scrambling and digital shifts, one dimension per neuron ``[M-SOBOL]``.
 
     The replications of an image form two groups. Each group is scrambled independently of the other group and of all other
     images.
@@ -120,7 +122,7 @@ class Sobol(Independent):
         return [replications]
 
     def draw(self, like: Array, laws: Laws, widths: list[int], images: int, replications: int, at: Address) -> Noise:
-        """Draw unit noise, as :meth:`Independent.draw`, but always on the host, so that every device gets the same bits."""
+        """Draw noise as :meth:`Independent.draw` does, but always on the host, so that every device gets the same bits."""
         rng = generator(at.seed, at.stream, *at.numbers)
         silent = [0 if law is None else width for law, width in zip(laws, widths, strict=True)]
         points = np.empty((sum(silent), images, 2, replications // 2), dtype=np.float64)
@@ -156,7 +158,9 @@ class NoNoise(Independent):
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Join the noise of successive groups of images: tuples of arrays (..., images, replications), or None."""
+    """Join the noise of successive groups of images; each part is an array (..., images, replications), None, or a tuple of
+    these.
+    """
     first = parts[0]
     if isinstance(first, tuple):
         each = [joined(layer) for layer in zip(*parts, strict=True)]

@@ -39,9 +39,10 @@ class NoiseParts(NamedTuple):
 
 
 def noise_parts(network: NoisyNetwork, loss: ReplicatedLoss, x: Array, labels: Array, samples: int, at: Address) -> NoiseParts:
-    """Split the loss's variance into parts: exchange single noise values, then layers, between pairs of independent samples.
+    """Split the loss's variance into the parts that different noise values and layers contribute.
 
-    For each image and pair of samples, this takes one run per noise value, one per layer with noise, and two more.
+    Single noise values, and the noise of whole layers, are exchanged between the two samples of independent pairs. Each image
+    and pair takes two runs, one more for each noise value, and one more for each layer with noise.
 
     Parameters
     ----------
@@ -52,12 +53,12 @@ def noise_parts(network: NoisyNetwork, loss: ReplicatedLoss, x: Array, labels: A
     samples : int
         Number of pairs of noise samples, at least three.
     at : Address
-        Address of the noise.
+        Seed, stream and numbers from which the noise is drawn.
 
     Raises
     ------
     InputError
-        If there are fewer samples, or the network has no noise.
+        If there are fewer than three pairs, or the network has no noise.
     """
     require(samples >= 3, "samples", samples, "at least 3")
     laws = [layer.law for layer in network.layers]
@@ -69,7 +70,7 @@ def noise_parts(network: NoisyNetwork, loss: ReplicatedLoss, x: Array, labels: A
 
 
 def _add(found: NoiseParts, network: NoisyNetwork, loss: ReplicatedLoss, x: Array, label: Array, at: Address) -> None:
-    """Add what the noise contributes for one image."""
+    """Add the contributions for one image to `found`."""
     x_t, laws, samples = xp_of(x).ascontiguousarray(x.T), [layer.law for layer in network.layers], len(found.variance)
     kept, noise = (Independent().draw(x, laws, network.widths, 1, samples, at.of(side)) for side in range(2))
 

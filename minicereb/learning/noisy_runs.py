@@ -15,7 +15,7 @@ from minicereb.parallel import row_blocks
 
 
 class WithOutputs(NamedTuple):
-    """Noise of a network; the noise of its outputs is separate if it is drawn several times.
+    """Noise of a network, with the noise of its outputs separate if it is drawn several times.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class NoisyRuns(NamedTuple):
     trace : Trace
     labels : array of int, shape (images,)
     nodes : array or None
-        Noise on each label's own output, if the loss is averaged over the noise on the other outputs.
+        Noise on the output of each image's label, if the loss is averaged over the noise on the other outputs.
     value : array, shape (images, replications)
     baseline : array, shape (images,), or None
         Baseline from earlier steps.
@@ -75,7 +75,7 @@ class RunsOfLayer(NamedTuple):
     last : LastLayer
     runs : NoisyRuns
     number : int
-        The layer.
+        Index of the layer.
     """
 
     network: NoisyNetwork
@@ -90,7 +90,7 @@ class RunsOfLayer(NamedTuple):
 
     @property
     def drives(self) -> Array:
-        """The layer's signals without their noise, shape (units, images, replications), or one replication shared by all."""
+        """The layer's signals without noise, shape (units, images, replications), with a single replication if all are equal."""
         return self.runs.trace.drives[self.number]
 
     @property
@@ -105,14 +105,14 @@ class RunsOfLayer(NamedTuple):
 
     @property
     def unpooled(self) -> Array:
-        """The responses of all units, before any pooling and in every step, in the shape of the signals."""
+        """The responses of all units, in the shape of the signals: before any pooling, and at every time step."""
         layer, trace = self.layer, self.runs.trace
         if isinstance(layer, NoisyTime) or (isinstance(layer, NoisyConvolution) and layer.pool > 1):
             return layer.respond_alone(self.signals)
         return trace.responses[self.number]
 
     def loss_with(self, response: Array) -> Array:
-        """Return, for each neuron, the loss with its response changed: shape (neurons, images, replications).
+        """Return, for each neuron, the loss if only that neuron's response changes: shape (neurons, images, replications).
 
         `response`, of the same shape, is each neuron's changed response; all noise stays the same.
         """
@@ -141,11 +141,11 @@ class RunsOfLayer(NamedTuple):
         return self.last.value(joined(drive), all_nodes, xp.tile(self.runs.labels, neurons)).reshape(was.shape)
 
     def losses_after(self, places: Array) -> Callable[[Array], Array]:
-        """Return a function that maps changes of single responses to each run's loss after each change; all noise stays the same.
+        """Return a function that computes each run's loss after a change of a single response; all noise stays the same.
 
-        `places` are the indices of the responses, (runs, changes). The function takes the size of each change, for one or
-        several alternatives: (runs, alternatives · changes). The function returns the losses in the same shape. The later
-        layers are computed image by image, for as many runs at a time as stay in the cache.
+        `places`, shape (runs, changes), are the indices of the responses that change. The function takes the sizes of these
+        changes, for one or several alternatives: shape (runs, alternatives · changes). It returns the losses in the same shape.
+        The later layers are computed for as many runs at a time as fit in the cache.
         """
         layers, trace, nodes, xp = self.network.layers, self.runs.trace, self.runs.nodes, xp_of(places)
         rows, final = self._rows, len(layers) - 1
@@ -192,9 +192,10 @@ class RunsOfLayer(NamedTuple):
         return losses
 
     def losses_after_all(self, change: Array) -> Array:
-        """Return each run's loss after changes of the layer's whole response, shape (runs, changes); all noise stays the same.
+        """Return each run's loss after each change of the layer's whole response, shape (runs, changes); all noise stays the
+        same.
 
-        `change`, of shape (changes, runs, responses), is what is added to the response. The later layers are dense.
+        `change`, shape (changes, runs, responses), is added to the response. All later layers must be dense.
         """
         layers, trace, final = self.network.layers, self.runs.trace, len(self.network.layers) - 1
         for later in range(self.number + 1, len(layers)):
@@ -206,12 +207,14 @@ class RunsOfLayer(NamedTuple):
         return self._losses(drive.transpose(2, 1, 0))
 
     def _rows(self, array: Array) -> Array:
-        """(units, images, replications) as (runs, units)."""
+        """Return an array of shape (units, images, replications) as rows: (runs, units)."""
         xp = xp_of(array)
         return xp.ascontiguousarray(xp.broadcast_to(array, (len(array), *self.signals.shape[1:])).reshape(len(array), -1).T)
 
     def _losses(self, drive: Array) -> Array:
-        """Return the loss of each run for several drives of the outputs, shape (outputs, runs, alternatives)."""
+        """Return the loss of each run for several alternative drives of the outputs; `drive` has shape (outputs, runs,
+        alternatives).
+        """
         xp, nodes = xp_of(drive), self.runs.nodes
         columns = None if nodes is None else self._rows(nodes).T[:, :, None]
         labels = xp.repeat(self.runs.labels, self.signals.shape[2])
@@ -219,10 +222,10 @@ class RunsOfLayer(NamedTuple):
 
 
 def losses_with_outputs(last: LastLayer, run: NoisyRuns, signals: list[Array]) -> list[Array]:
-    """Return, for each output, the loss with that output's signal changed, for several alternatives.
+    """Return, for several alternatives and each output, the loss if only that output's signal changes.
 
-    `signals` are the changed signals of all outputs in each alternative, shape (outputs, images, replications); the losses have
-    the same shapes.
+    `signals` has one array per alternative, with the changed signal of each output, shape (outputs, images, replications). The
+    losses have the same shapes.
     """
     xp, v = xp_of(run.labels), run.trace.signals[-1]
     outputs, images, replications = v.shape
@@ -234,7 +237,9 @@ def losses_with_outputs(last: LastLayer, run: NoisyRuns, signals: list[Array]) -
 
 
 def output_draws(last: LastLayer, drives: Array, noise: Array, labels: Array) -> OutputDraws:
-    """Return the loss of every run with each draw of the outputs' noise, shape (outputs, images, replications · draws)."""
+    """Return the loss of every run with each draw of the outputs' noise; `noise` has shape (outputs, images, replications ·
+    draws).
+    """
     noise = noise.reshape(*drives.shape, -1)
     signals = drives[..., None] + noise * last.layer.scale
     outputs, images = noise.shape[:2]

@@ -26,13 +26,14 @@ LossWith = Callable[[Array], Array]  # takes every neuron's other response; retu
 
 @dataclass(frozen=True)
 class OneByOne(Layerwise):
-    """Estimators that change one hidden neuron at a time, with all other noise held fixed, and rerun the later layers.
+    """Base class of estimators that change one hidden neuron at a time, with all other noise held fixed, and rerun the later
+    layers.
 
-    In a dense layer every neuron is changed. Flips of spiking neurons change each neuron in every time step. In a
-    convolution, and in all other layers with time steps, only `probes` units are changed. They are drawn anew for
-    every image and replication, and their credit is divided by their probability of being drawn ``[M-PROBE]``. A
-    unit of a layer with time steps is a neuron at one step, and the later steps are run again. The last layer's
-    credit is the derivative of the loss or, with `redraw_last`, is estimated from loss values too.
+    In a dense layer every neuron is changed. In a convolution or a layer with time steps, only `probes` units are changed.
+    These units are drawn anew for every image and replication, and their credit is divided by the probability of drawing them
+    ``[M-PROBE]``. In a layer with time steps, a unit is one neuron at one step, and the later steps are computed again. An
+    exception is the flip of spiking neurons without recurrent weights: there, every neuron is changed at every step. The last
+    layer's credit is the derivative of the loss or, with `redraw_last`, is estimated from loss values too.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ class OneByOne(Layerwise):
 
     @property
     def derives_last(self) -> bool:
-        """Whether the last layer's credit is a derivative."""
+        """Whether the last layer's credit is computed as a derivative of the loss."""
         return not self.redraw_last
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
@@ -61,7 +62,7 @@ class OneByOne(Layerwise):
         check_noise(network, self.name, hidden_only=not self.redraw_last)
 
     def _draws(self, layer: NoisyLayer) -> bool:
-        """Whether only some units of the layer are changed, drawn at random."""
+        """Return whether only randomly drawn units of this layer are changed."""
         return isinstance(layer, Probed)
 
     def draw(self, network: NoisyNetwork, like: Array, images: int, replications: int, at: Address) -> Any:
@@ -80,7 +81,7 @@ class OneByOne(Layerwise):
         return Probing(noise, tuple(places))
 
     def numbers_per_sample(self, network: NoisyNetwork) -> int:
-        """Return how many numbers each replication of an image takes: the later layers are run once per changed unit."""
+        """Return the number of values to store per image and replication; the later layers are run once per changed unit."""
         if network.is_dense:
             return super().numbers_per_sample(network)
         again = [4 * len(layer.bias) for layer in network.layers if isinstance(layer, NoisyTime) and self._draws(layer)]
@@ -94,19 +95,19 @@ class OneByOne(Layerwise):
         return self._changed(at, scales)
 
     def _changed(self, at: RunsOfLayer, scales: bool) -> Credit:
-        """Return the credit of a layer whose units are all changed."""
+        """Return the credit of a layer in which every unit is changed."""
         raise NotImplementedError
 
     def _probed(self, at: RunsOfLayer, layer: Probed, places: Array, scales: bool) -> Credit:
-        """Return the credit of a convolution or of a layer with time steps."""
+        """Return the credit of a layer in which only drawn units are changed: a convolution, or a layer with time steps."""
         raise NotImplementedError
 
     def probe(self, at: RunsOfLayer, layer: Probed, chance: Array, places: Array) -> tuple[DrawnUnits, LossWith]:
-        """Draw units of a convolution or of a layer with time steps, with probabilities in proportion to their `chance`.
+        """Draw units of a convolution or of a layer with time steps, with probabilities proportional to `chance`.
 
-        Return the drawn units and a function. The function takes another response for each drawn unit, shape (runs,
-        draws), or several alternatives for each, (runs, alternatives · draws). It returns, in the same shape, the loss if
-        only that unit responds differently.
+        Return the drawn units, and a function that takes a changed response for each drawn unit: shape (runs, draws), or (runs,
+        alternatives · draws) for several alternatives. The function returns an array of the same shape: the loss if only that
+        unit's response changes.
         """
         drawn = draw_units(chance, places, self.probes)
         if isinstance(layer, NoisyTime):
@@ -136,8 +137,8 @@ class Flip(OneByOne):
     Parameters
     ----------
     probes, in_turn, redraw_last
-        As for :class:`OneByOne`. Units are drawn with probabilities proportional to f(u/σ), in a convolution times the change of
-        the pooled response, so units without influence are never drawn.
+        As for :class:`OneByOne`. Units are drawn with probabilities proportional to f(u/σ) and, in a convolution, also to the
+        change of the pooled response. So units without influence are never drawn.
     """
 
     name = "flip"
@@ -171,7 +172,9 @@ class Flip(OneByOne):
         return Credit(drawn.scatter(found, fires.shape), None, layer.scale, -a)
 
     def _in_time(self, at: RunsOfLayer, layer: NoisyTime) -> Credit:
-        """Flip every spiking neuron in every step; its later spikes are computed from its own noise."""
+        """Return the credit of spiking neurons: each is flipped at every step, and its later spikes are recomputed with the
+        same noise.
+        """
         u, v = at.drives, at.signals
         response = at.runs.trace.responses[at.number]
         flipped = xp_of(v).concatenate([at.loss_with(layer.after_flip(v, u, t, response)) for t in range(layer.steps)])
@@ -183,9 +186,9 @@ class Flip(OneByOne):
 class Resample(OneByOne):
     """The score function, with the noise of one neuron at a time redrawn and all other noise held fixed ``[M-RESAMPLE]``.
 
-    ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's noise distribution.
-    The neuron's own noise determines the position within the stratum. The effect of the other neurons' noise on the loss cancels
-    in the difference of a pair. The estimator works for any activation.
+    The credit is ``mean_q L(e_q) s(e_q) / σ``. The nodes e_q come in pairs of opposite sign, one pair in each of PAIRS strata
+    of the noise distribution. The neuron's own noise determines their position within the stratum. The effect of the other
+    neurons' noise on the loss cancels in the difference of a pair. The estimator works for any activation.
 
     Parameters
     ----------

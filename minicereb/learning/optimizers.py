@@ -32,9 +32,10 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
     learning_rate : float
         η: the learning rate or, with `total_steps`, its peak.
     total_steps : int or None
-        Number T of steps: ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)``, and 0 after T steps ``[M-COSINE]``; None:
-        η at every step. The rate rises over the first twentieth of the steps, because large steps do lasting harm before
-        the optimiser knows the size of the gradients: a network with 0-1 loss may never predict some class again.
+        Number T of steps. The rate is ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)`` up to step T, and then 0
+        ``[M-COSINE]``. It rises over the first twentieth of the steps, because large steps can do lasting harm before the
+        optimiser knows the size of the gradients: a network with 0-1 loss may never predict some class again. If None, the rate
+        is η at every step.
     """
     if total_steps is None:
         return learning_rate
@@ -44,7 +45,7 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
 
 
 def forget_tiny(average: Array, step: int, below: float = 1e-30) -> None:
-    """Set entries of a moving average smaller than `below` to zero, in place, at every 64th step.
+    """At every 64th step, set entries of a moving average that are smaller than `below` to zero, in place.
 
     The average of a value that has become zero, such as the activity of a cell whose pixels are dark in almost every image,
     decays into subnormal numbers below 1e-38. Processors are a hundred times slower with these, and learning MNIST would take
@@ -62,7 +63,7 @@ class SGD:
     total_steps: int | None = None
 
     def state(self, weights: Array) -> State:
-        """Return the state arrays for one array of weights: none."""
+        """Return the initial state for an array of weights, which is empty."""
         return {}
 
     def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:
@@ -80,7 +81,7 @@ class Momentum:
     total_steps: int | None = None
 
     def state(self, weights: Array) -> State:
-        """Return V = 0."""
+        """Return the initial state, V = 0."""
         return {"velocity": xp_of(weights).zeros_like(weights)}
 
     def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:
@@ -97,8 +98,8 @@ class Momentum:
 class RMSprop:
     """``V = ρV + (1 - ρ)g²``, ``W = W - η g / (√V + ϵ)`` ``[M-RMSPROP]``.
 
-    The state is ``S = V / (1 - ρ)``, with which ``η g / (√V + ϵ) = η' g / (√S + ϵ')`` for constants η' and ϵ': this saves one
-    pass over the weights.
+    Instead of V, the state holds ``S = V / (1 - ρ)``. Then ``η g / (√V + ϵ) = η' g / (√S + ϵ')`` with constants η' and ϵ',
+    which saves one pass over the weights.
     """
 
     learning_rate: float
@@ -107,7 +108,7 @@ class RMSprop:
     total_steps: int | None = None
 
     def state(self, weights: Array) -> State:
-        """Return S = 0."""
+        """Return the initial state, S = 0."""
         return {"square_sum": xp_of(weights).zeros_like(weights)}
 
     def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:
@@ -134,7 +135,7 @@ class RMSprop:
 
 
 def _rmsprop(weights: Array, gradient: Array, square_sum: Array, decay: Number, epsilon: Number, rate: Number) -> None:
-    """Do the same as :meth:`RMSprop.update`, number by number: the same operations in the same order."""
+    """Make the update of :meth:`RMSprop.update` entry by entry, with the same operations in the same order."""
     for i in range(len(weights)):
         square_sum[i] = square_sum[i] * decay + gradient[i] * gradient[i]
         weights[i] -= gradient[i] / (np.sqrt(square_sum[i]) + epsilon) * rate
@@ -151,7 +152,7 @@ class Adam:
     total_steps: int | None = None
 
     def state(self, weights: Array) -> State:
-        """Return M = 0 and V = 0."""
+        """Return the initial state, M = 0 and V = 0."""
         xp = xp_of(weights)
         return {"mean": xp.zeros_like(weights), "square": xp.zeros_like(weights)}
 
@@ -176,7 +177,9 @@ class Adam:
 
 
 def add_penalty(gradient: Array, weight: Array, l2: float, l1: float) -> None:
-    """Add to `gradient` the gradient of ``½ l2 Σθ² + l1 Σ|θ|`` at `weight` ``[M-PENALTY]``; 0 at the kink of \\|θ\\|."""
+    """Add the gradient of the penalty ``½ l2 Σθ² + l1 Σ|θ|`` to `gradient`, in place ``[M-PENALTY]``; for θ = 0, \\|θ\\| adds
+    0.
+    """
     if l2:
         gradient += l2 * weight
     if l1:

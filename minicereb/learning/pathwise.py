@@ -44,7 +44,7 @@ class Backprop(Estimator):
         scales: bool,
         history: History = NO_HISTORY,
     ) -> GradientEstimate:
-        """Return the estimate from given noise."""
+        """Return the estimate for this noise."""
         trace = network.run(x_t, noise)
         value = loss.value(trace.outputs, labels)
         d_response = loss.derivative(trace.outputs, labels)
@@ -62,8 +62,8 @@ class Backprop(Estimator):
 class Surrogate(Backprop):
     """Backpropagation at fixed noise, with a surrogate for the derivative of the threshold: a control.
 
-    The threshold itself has the derivative 0, except at the step, where it has none. The result is biased, since the
-    threshold gets the slope ``1 / (2σ (1 + |v|/σ)²)`` ``[M-SURROGATE]``. Without noise, σ is 1.
+    The derivative of the threshold is 0, except at the step, where it does not exist. It is replaced by the slope
+    ``1 / (2σ (1 + |v|/σ)²)`` ``[M-SURROGATE]``, so the result is biased. Without noise, σ is 1.
 
     References
     ----------
@@ -88,6 +88,6 @@ class Surrogate(Backprop):
 
 
 def surrogate_slope(a: Array) -> Array:
-    """Stand-in for the derivative of a threshold, ``1 / (2 (1 + |a|)²)``, with integral 1 ``[M-SURROGATE]``."""
+    """Return a surrogate for the derivative of a threshold: ``1 / (2 (1 + |a|)²)``, whose integral is 1 ``[M-SURROGATE]``."""
     near = 1 + abs(a)
     return 0.5 / (near * near)

@@ -76,14 +76,16 @@ class PessimisticDeltaRule(DeltaRule):
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from one batch after another, and yield the result of each; arguments as for :class:`DeltaRule`.
 
-        It also raises :class:`InputError` if an image is not in [0, 1].
+        Also raise :class:`InputError` if a pixel is outside [0, 1].
         """
         labels = self._checked(x, labels)
         for batch in blocks(len(x), self.batch_size):
             yield self._learn(x[batch], labels[batch])
 
     def hits(self, x: Array, labels: Array, block: int = 0) -> Array:
-        """Return which images stay correct under each synapse's worst activity within the full ε, array of bool."""
+        """Return which images are classified correctly even at each synapse's worst activity within the full ε, as an array of
+        bool.
+        """
         labels = self._checked(x, labels)
         wiring, readout, mean = self.model.wiring, self.model.readout, self.model.ltd_mean
         low, high = mossy_bounds(x, self.epsilon, self.model.fires_above)
@@ -109,7 +111,7 @@ class PessimisticDeltaRule(DeltaRule):
         return as_labels(labels, len(x), self.model.readout.shape[1], wait=False)
 
     def _learn(self, x: Array, labels: Array) -> Learned:
-        """One step ``[M-PESSIMISTIC]``."""
+        """Make one step ``[M-PESSIMISTIC]``."""
         xp, size, images = xp_of(x), self.batch_size, len(x)
         wiring, readout, mean = self.model.wiring, self.model.readout, self.model.ltd_mean
         dtype, half = readout.dtype, readout.dtype.type(0.5)

@@ -61,7 +61,7 @@ class DeltaRule:
         The decay factor β of ``[C-LTD]``; None leaves ``ltd_mean`` unchanged.
     error : callable
         ``error(outputs, labels) -> (loss, error)``: the signal that the climbing fibres carry, by default
-        :func:`minicereb.calculus.losses.squared_error`. Labels are of any kind that this function accepts, one per row.
+        :func:`minicereb.calculus.losses.squared_error`. The labels may be of any kind that this function accepts, one per row.
     rule : callable
         ``rule(z, error, readout) -> gradient``: how activity and error change the weights, by default
         :func:`minicereb.learning.rules.delta`, which documents the arguments.
@@ -103,11 +103,11 @@ class DeltaRule:
         return xp_of(readout).empty(cells * self.batches_ahead * self.columns, dtype=readout.dtype)
 
     def arrays(self) -> dict[str, Array]:
-        """The arrays that learning changes in place, by name."""
+        """Return the arrays that learning changes in place, by name."""
         return {"readout": self.model.readout, "ltd_mean": self.model.ltd_mean, **self.state}
 
     def loss_of(self, outputs: Array, labels: Array) -> Array:
-        """Loss of each row, shape (rows,), at these outputs."""
+        """Return the loss of each row, shape (rows,), for these outputs."""
         return self.error(outputs, labels)[0]
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
@@ -121,7 +121,7 @@ class DeltaRule:
         Raises
         ------
         InputError
-            If `x` does not have the wiring's width, or an image does not have one of the classes as its label.
+            If `x` does not have the wiring's width, or a label is not one of the classes.
         """
         check_rows(x, self.model.wiring.width)
         if self.error in DESCENDED.values():
@@ -154,7 +154,7 @@ class DeltaRule:
             yield self._learn_batch(activity, labels[batch * size : (batch + 1) * size], x_t if count == 1 else None)
 
     def _loops(self, x: Array) -> tuple[Loop, Loop] | None:
-        """Return the loops of :mod:`minicereb.learning.delta_loops` in machine code, or None to use NumPy's operations."""
+        """Return the compiled loops of :mod:`minicereb.learning.delta_loops`, or None if NumPy must be used instead."""
         wiring, readout = self.model.wiring, self.model.readout
         arrays = wiring.weights, wiring.at_rest, self.model.ltd_mean, readout
         if wiring.inputs is None or wiring.matrix is not None or any(array.dtype != x.dtype for array in arrays):
@@ -166,7 +166,7 @@ class DeltaRule:
         return None if loops[0] is None or loops[1] is None else (loops[0], loops[1])
 
     def _learn_compiled(self, x: Array, labels: Array, read_out_loop: Loop, gradient_loop: Loop) -> Learned:
-        """Make one step without storing any activity."""
+        """Make one step with the compiled loops, which store no activity."""
         model, images, classes = self.model, len(x), self.model.readout.shape[1]
         assert model.wiring.inputs is not None
         synapses = model.wiring.weights, model.wiring.inputs, model.wiring.at_rest, model.ltd_mean
@@ -210,10 +210,10 @@ class DeltaRule:
         Parameters
         ----------
         activity : array, shape (cells, columns)
-            A column of responses per image of the batch, then columns of zeros. The LTD mean is written into the first
-            column of zeros.
+            One column of responses for each image of the batch, followed by columns of zeros. The LTD mean is written into the
+            first column of zeros.
         labels : array, shape (rows,)
-            Labels of the batch, at most ``columns - 1``.
+            Labels of the batch; at most ``columns - 1`` of them.
         """
         shape = (self.model.wiring.cells, self.columns)
         if activity.shape != shape:
@@ -227,7 +227,9 @@ class DeltaRule:
         relu(granule, out=granule)
 
     def _learn_batch(self, activity: Array, labels: Array, x_t: Array | None) -> Learned:
-        """Make one step; with `x_t`, each block of granule cells computes its response just before use, in the cache."""
+        """Make one step; with `x_t`, the responses of each block of granule cells are computed just before they are used, in
+        the cache.
+        """
         xp, dtype = xp_of(labels), self.model.readout.dtype
         images, readout, mean = len(labels), self.model.readout, self.model.ltd_mean
         batch_mean = xp.zeros(self.columns, dtype=dtype)

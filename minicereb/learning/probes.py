@@ -1,4 +1,4 @@
-"""Randomly drawn units of a convolution or of a layer with time steps, the only units that are changed ``[M-PROBE]``."""
+"""The random choice of the units to change, in a convolution or a layer with time steps ``[M-PROBE]``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PROBES = 64  # units that are changed per image and replication
 
 
 class Probing(NamedTuple):
-    """Noise and, for each layer with shared weights, the numbers that choose the units to change, (images, replications)."""
+    """Noise and, for layers of which only some units are changed, the random numbers that choose them: (images, replications)."""
 
     noise: Noise
     places: tuple[Array | None, ...]
 
 
 class DrawnUnits(NamedTuple):
-    """The units of a layer that were drawn, for every run.
+    """The units of a layer that were drawn for each run.
 
     Attributes
     ----------
@@ -34,11 +34,11 @@ class DrawnUnits(NamedTuple):
     times: Array
 
     def of(self, values: Array) -> Array:
-        """Return the values of the drawn units, shape (runs, draws), given the values of all, (units, images, replications)."""
+        """Return the values of the drawn units, shape (runs, draws), given those of all units, (units, images, replications)."""
         return _columns(values)[self.units, xp_of(values).arange(len(self.units))[:, None]]
 
     def scatter(self, found: Array, shape: tuple[int, ...]) -> Array:
-        """Return an unbiased estimate of every unit's value, (units, images, replications), from values of the drawn units."""
+        """Return an unbiased estimate of the values of all units, (units, images, replications), from those of the drawn units."""
         xp, runs = xp_of(found), len(found)
         places = self.units * runs + xp.arange(runs)[:, None]
         total = xp.bincount(places.ravel(), (found / self.times).ravel(), shape[0] * runs)
@@ -46,14 +46,14 @@ class DrawnUnits(NamedTuple):
 
 
 def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
-    """Draw units of every run with probabilities in proportion to `chance`, by systematic sampling ``[M-PROBE]``.
+    """Draw units for each run by systematic sampling, with probabilities proportional to `chance` ``[M-PROBE]``.
 
     Parameters
     ----------
     chance : array, shape (units, images, replications)
         Weights of the units in the draw, at least 0; a unit of weight 0 is not drawn unless all weights are 0.
     places : array, shape (images or 1, replications), values from 0 to 1
-        The random start of the equally spaced points, as a share of their spacing.
+        Random start of the equally spaced points, as a fraction of their spacing.
     draws : int
 
     References
@@ -85,7 +85,7 @@ def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
 def draw_units_loop(
     chance: Array, start: Array, units: Array, times: Array, total: Array, passed: Array, point: Array, drawn: Array
 ) -> None:
-    """Do the same as :func:`draw_units`: walk over the units, and take a unit where the running sum passes the next point.
+    """Make the draw of :func:`draw_units`: walk over the units, and draw a unit whenever the running sum passes the next point.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def draw_units_loop(
     times : array, same shape
         Array of ones, overwritten where a unit's chance is not 0.
     total, passed, point, drawn : array, shape (runs,)
-        Memory for the loop to work in, filled with zeros: three arrays of float64 and one of int64.
+        Working memory, filled with zeros: three arrays of float64 and one of int64.
     """
     runs, draws = units.shape
     for unit in range(len(chance)):
@@ -120,5 +120,5 @@ def draw_units_loop(
 
 
 def _columns(array: Array) -> Array:
-    """Return an array (units, images, replications) as (units, runs)."""
+    """Return an array of shape (units, images, replications) as columns: (units, runs)."""
     return array.reshape(len(array), -1)

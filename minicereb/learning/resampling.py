@@ -13,20 +13,21 @@ PAIRS = 2  # pairs of nodes at which a neuron's own noise is redrawn
 
 
 class Redrawn(NamedTuple):
-    """σ times the derivatives that redrawn noise gives: with respect to a neuron's signal and, if requested, to σ itself."""
+    """Estimated derivatives of the loss, multiplied by σ: with respect to each neuron's signal and, if requested, to σ itself."""
 
     values: Array
     moved: Array | None
 
     def credit(self, scale: Array) -> Credit:
-        """Return the credit of a whole layer, from arrays of shape (neurons, images, replications)."""
+        """Return the credit of a whole layer; the arrays must have the shape (neurons, images, replications)."""
         return Credit(self.values, None, scale, None, by_density=None if self.moved is None else self.moved.sum(axis=0))
 
 
 def redrawn(layer: NoisyLayer, e: Array | None, losses_at: Callable[[list[Array]], Iterable[Array]], scales: bool) -> Redrawn:
-    """Redraw the noise `e` of some neurons, one at a time; `losses_at` returns each one's loss at several values of its noise.
+    """Estimate derivatives of the loss by redrawing the noise `e` of one neuron at a time.
 
-    The function `losses_at` takes arrays of the shape of `e`, and returns as many arrays of that shape.
+    The function `losses_at` takes several arrays of the shape of `e`, with a new noise value for each neuron. It returns as
+    many arrays of the same shape: the loss if only that neuron's noise has the new value.
     """
     law = layer.law
     assert law is not None

@@ -53,7 +53,7 @@ RULES: dict[str, Rule] = {"delta": delta, "ltd-ltp": ltd_ltp}
 
 
 def rule_names() -> list[str]:
-    """Return the names of all ways to learn a readout: these rules, closed form, pessimistic rule, other packages' rules."""
+    """Return the names of all rules: those above, the closed form, the pessimistic rule, and the rules of other packages."""
     return [*RULES, LEAST_SQUARES, PESSIMISTIC, *offered("minicereb.rules")]
 
 

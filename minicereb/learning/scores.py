@@ -33,8 +33,8 @@ class ScoreFunction(Layerwise):
         Whether the score of threshold neurons is replaced by its mean given whether they fire ``[M-RB]``. In spiking layers
         this is the score of the spikes ``[M-PATH]``, with less variance than the score of the noise ``[M-PATHVAR]``.
     output_draws : int
-        Number of draws of the outputs' noise for every run, 1 or an even number; the hidden layers' loss is the mean over the
-        draws ``[M-OUTPUTS]``.
+        Number of draws of the outputs' noise for every run, 1 or an even number; for the hidden layers, the loss is averaged
+        over the draws ``[M-OUTPUTS]``.
     derivative_last : bool
         Whether the last layer's credit is the pathwise derivative instead; the 0-1 loss is first averaged over the output noise.
     in_turn, redraw_last : bool
@@ -50,7 +50,7 @@ class ScoreFunction(Layerwise):
 
     @property
     def derives_last(self) -> bool:
-        """Whether the last layer's credit is a derivative."""
+        """Whether the last layer's credit is computed as a derivative of the loss."""
         return self.derivative_last
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
@@ -78,11 +78,11 @@ class ScoreFunction(Layerwise):
         return WithOutputs(noise, pairs.reshape(network.widths[-1], images, -1))
 
     def numbers_per_sample(self, network: NoisyNetwork) -> int:
-        """Return how many numbers each replication of an image takes; this determines the block size."""
+        """Return the number of values to store per image and replication, which determines the block size."""
         return super().numbers_per_sample(network) + (self.output_draws - 1) * network.widths[-1]
 
     def with_learned_baseline(self) -> ScoreFunction:
-        """Return the same estimator with a baseline from earlier steps, ``[M-LEARNED]``, instead of from other replications."""
+        """Return this estimator with a baseline from earlier steps ``[M-LEARNED]`` instead of one from the other replications."""
         require(self.baseline, "baseline", f"learned with the estimator {self.name}", "mean, or --estimator baseline")
         return replace(self, baseline=False)
 
@@ -113,7 +113,7 @@ class ScoreFunction(Layerwise):
 
 
 def _scored_outputs(layer: NoisyLayer, draws: OutputDraws) -> Credit:
-    """Return the outputs' credit: a mean over the draws of their noise, with the mean loss of the other pairs subtracted."""
+    """Return the credit of the outputs: loss minus the mean loss of the other pairs, times score, averaged over the draws."""
     e, loss, law = draws.noise, draws.loss, layer.law
     assert law is not None
     weight = loss - Antithetic().others(loss.reshape(-1, loss.shape[2])).reshape(loss.shape)
@@ -123,7 +123,7 @@ def _scored_outputs(layer: NoisyLayer, draws: OutputDraws) -> Credit:
 
 
 def _check_sobol(network: NoisyNetwork) -> None:
-    """Require no more noise values than a Sobol sequence has dimensions."""
+    """Raise :class:`InputError` if the network draws more noise values than a Sobol sequence has dimensions."""
     values = sum(network.widths)
     expected = f"antithetic or baseline: the network draws {values:,} noise values, a Sobol sequence has {MOST_DIMENSIONS:,}"
     require(values <= MOST_DIMENSIONS, "estimator", "sobol", expected)

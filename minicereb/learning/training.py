@@ -34,8 +34,8 @@ class Learner(Protocol):
 
     If the learner has a method ``losses(x, labels, block) -> array (images,)``, the validation loss is recorded after every
     epoch. If the learner has a method ``hits(x, labels, block) -> array of bool (images,)``, this method decides which
-    validation images count as correct. If the learner's attribute ``numbered`` is true, the numbers of the images are a third
-    argument of ``learn``.
+    validation images count as correct. If the learner's attribute ``numbered`` is true, ``learn`` receives the images' indices
+    in the data set as a third argument.
     """
 
     model: Any
@@ -44,16 +44,16 @@ class Learner(Protocol):
 
     @property
     def batches_ahead(self) -> int:
-        """The batches for one call of ``learn``."""
+        """Number of batches for one call of ``learn``."""
 
     def arrays(self) -> dict[str, Array]:
-        """The arrays that learning changes in place, by name."""
+        """Return the arrays that learning changes in place, by name."""
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from a few batches, one after the other."""
 
     def loss_of(self, outputs: Array, labels: Array) -> Array:
-        """Loss of each image, shape (images,), given the model's outputs."""
+        """Return the loss of each image, shape (images,), given the model's outputs."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ class EpochDone:
 
 
 class Split:
-    """Training images divided into those learned from and those held out for validation.
+    """Training images, divided into images to learn from and images held out for validation.
 
     Parameters
     ----------
     dataset : Dataset
     validation : float
-        Share of the training images that is held out, at least 0 and below 1.
+        Fraction of the training images that is held out, at least 0 and below 1.
     seed : int
         Seed of the split.
     choose_on : {"validation", "test"}
@@ -133,7 +133,7 @@ def accuracy(model: Any, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray |
     Parameters
     ----------
     model : classifier
-        Anything with ``forward``.
+        An object with a method ``forward``.
     rows : array of uint8 or float, shape (images, inputs)
     labels : array of int, shape (images,)
     ids : array of int, optional
@@ -170,12 +170,12 @@ def train(
     epochs : int
         Number of passes over the training images.
     seed : int
-        Seed of the order in each epoch and of the augmentation.
+        Seed of the order of the images in each epoch, and of the augmentation.
     position : Position
         Starting point; ``Position()`` for the beginning.
     best : dict
         A dict that receives copies of the learner's arrays at the epoch with the best accuracy on the selection images of
-        `split` (ties go to the earliest; without such images, the last epoch).
+        `split`. Ties go to the earliest epoch; without selection images, the last epoch is kept.
     augment : bool
         Whether to shift and mirror each image anew in every epoch, before the learner uses it
         (:func:`~minicereb.datasets.transforms.crop_and_flip`).
@@ -217,7 +217,7 @@ def train(
 
 
 def learn_numbered(learner: Any, x: Array, labels: Array, ids: Array) -> Iterator[Learned]:
-    """Let a learner learn from a few batches, and give it the numbers of the images if it uses them."""
+    """Let a learner learn from a few batches, and pass it the images' indices if it uses them."""
     numbers = (ids,) if getattr(learner, "numbered", False) else ()
     return learner.learn(x, labels, *numbers)  # type: ignore[no-any-return]
 
@@ -243,7 +243,7 @@ def _outputs(model: Any, x: Array) -> Array:
 
 
 def divergence(learner: Learner, split: Split, last_loss: float | None = None) -> str | None:
-    """Return a one-line warning if finished training has diverged, or None.
+    """Return a one-line warning if the finished training has diverged, otherwise None.
 
     Parameters
     ----------
@@ -261,15 +261,16 @@ def divergence(learner: Learner, split: Split, last_loss: float | None = None) -
     Raises
     ------
     MinicerebError
-        If an output is not finite, which no loss has shown because none was computed after the last update.
+        If an output is not finite. (Training itself does not notice this after the last update, because it computes no further
+        loss.)
 
     Notes
     -----
     The loss on up to 2,000 unaugmented training images is compared with the loss of constant outputs: all 0, or 1 for the
-    commonest class, whichever loss is larger. Training has diverged if the loss is more than ten times the loss of
-    constant outputs. Training has also diverged if the loss is more than twice the loss of constant outputs, which is
-    rare even for an untrained network, and the accuracy exceeds the share of the commonest class by no more than two
-    standard errors.
+    commonest class and 0 for the others, whichever loss is larger. Training has diverged if the loss is more than ten times the
+    loss of constant outputs. It has also diverged if both hold: the loss is more than twice the loss of constant outputs, which
+    is rare even for an untrained network, and the accuracy is at most two standard errors above the share of the commonest
+    class.
     """
     ids = split.training[:: max(1, len(split.training) // SAMPLE)]
     x, labels = to_unit(to_device(split.dataset.x_train[ids])), to_device(split.dataset.y_train[ids])
