@@ -38,7 +38,9 @@ class Adversary:
 
 
 class AdversarialTraining:
-    """Attack each batch, then let another learner learn from it. Losses, outputs and accuracy refer to the attacked images.
+    """Attacks each batch, and lets another learner learn from the attacked images.
+
+    Losses, outputs and accuracy refer to the attacked images.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ class AdversarialTraining:
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), and yield the results for the attacked batches.
 
-        It raises :class:`InputError` if an image is not in the box, or if the labels do not match the images.
+        Raise :class:`InputError` if a pixel is outside [0, 1], or if the labels do not match the images.
         """
         labels = _checked(x, labels)
         for batch in blocks(len(x), self.batch_size):
@@ -90,11 +92,11 @@ class AdversarialTraining:
         return self._attacked(x, labels, share, "adversary", self.steps)
 
     def loss_of(self, outputs: Array, labels: Array) -> Array:
-        """Return the loss of each image, shape (images,), at these outputs."""
+        """Return the loss of each image, shape (images,), for these outputs."""
         return self.learner.loss_of(outputs, labels)
 
     def hits(self, x: Array, labels: Array, block: int) -> Array:
-        """Return which images withstand the full attack, array of bool; `block` determines the random starts."""
+        """Return which images withstand the full attack, as an array of bool; `block` determines the random starts."""
         labels = _checked(x, labels)
         x_adv = self._attacked(x, labels, 1.0, "adversary held out", block)
         with one_blas_thread():

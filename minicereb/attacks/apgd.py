@@ -18,17 +18,17 @@ FIRST_WINDOW, SHORTER, LEAST_WINDOW = 0.22, 0.03, 0.06
 def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     """Yield the points visited: the start, then one after each step.
 
-    The steps are divided into windows. At the end of a window, an image's step length is halved and its search continues
-    from its best point in two cases: fewer than a share ρ of the window's steps raised the objective, or neither the step
-    length nor the best value has changed since the window before.
+    The steps are divided into windows. At the end of a window, an image's step length is halved and its search continues from
+    its best point in two cases: less than the fraction ρ of the window's steps raised the objective, or neither the step length
+    nor the best value has changed since the window before.
 
     Steps go along the sign of the gradient in L∞, and along the gradient itself in L2. The arguments are those of
     :func:`minicereb.attacks.pgd.pgd`; the paper uses 100 `steps`.
 
     References
     ----------
-    Croce and Hein (2020), arXiv:2003.01690, Algorithm 1: η = 2ε, ρ = 0.75, a = 0.75; windows of 22 % of the steps, each 3 %
-    shorter than the last, down to 6 %.
+    Croce and Hein (2020), arXiv:2003.01690, Algorithm 1: η = 2ε, ρ = 0.75, a = 0.75; the first window has 22% of the steps, and
+    each later one is shorter by 3% of the steps, down to 6%.
     """
     xp = xp_of(start)
     here = before = ball.project(start)

@@ -66,7 +66,7 @@ def movable(gradient: Array, here: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class LinfBall:
-    """The points whose pixels all differ from the image's by at most ε, inside the box.
+    """The points of the box whose pixels all differ from the image's by at most ε.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class LinfBall:
         return xp.minimum(xp.maximum(z, self.low, out=out), self.high, out=out)  # faster than clip between arrays
 
     def within(self, z: Array, sizes: Array, out: Array | None = None) -> Array:
-        """Do the same as :meth:`project` for balls of the given `sizes`, shape (images,), around the same images."""
+        """Project points as :meth:`project` does, onto balls of the given `sizes`, shape (images,), around the same images."""
         xp, sizes = xp_of(z), sizes[:, None]
         z = xp.minimum(xp.maximum(z, self.x - sizes, out=out), self.x + sizes, out=out)
         return xp.clip(z, 0, 1, out=out)
@@ -120,21 +120,24 @@ class LinfBall:
         return xp_of(moves).abs(moves).max(axis=1)
 
     def offsets(self, draws: Draws, *numbers: int) -> Array:
-        """Return one uniformly random point of the ball of size 1 around 0 for each image."""
+        """Return, for each image, a uniformly random point of the ball of size 1 around 0."""
         return 2 * draws.uniform(self.x.shape[1], *numbers).astype(self.x.dtype) - 1
 
     def inside(self, draws: Draws, *numbers: int) -> Array:
-        """For each image, return one uniformly random point that lies in both the image's ball and the box."""
+        """Return, for each image, a uniformly random point in the intersection of its ball and the box."""
         return self.low + draws.uniform(self.x.shape[1], *numbers).astype(self.x.dtype) * (self.high - self.low)
 
     def corner(self, draws: Draws, *numbers: int) -> Array:
-        """For each image, return one random corner of the intersection of its ball and the box."""
+        """Return, for each image, a random corner of the intersection of its ball and the box."""
         return xp_of(self.x).where(draws.uniform(self.x.shape[1], *numbers) < 0.5, self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)
 class L2Ball:
-    """Images at a Euclidean distance of at most ε, in the box ``[M-L2]``; parameters and methods as in :class:`LinfBall`."""
+    """The points of the box at a Euclidean distance of at most ε from the image ``[M-L2]``.
+
+    Parameters and methods are as in :class:`LinfBall`.
+    """
 
     x: Array
     epsilon: float
@@ -150,7 +153,7 @@ class L2Ball:
         return self.within(z, self.epsilon, out)
 
     def within(self, z: Array, sizes: Array | float, out: Array | None = None) -> Array:
-        """Do the same as :meth:`project` for balls of the given `sizes`, shape (images,), around the same images."""
+        """Project points as :meth:`project` does, onto balls of the given `sizes`, shape (images,), around the same images."""
         xp = xp_of(z)
         move = xp.subtract(z, self.x, out=out)
         move *= xp.minimum(sizes / xp.maximum(row_norms(move), TINY), move.dtype.type(1))[:, None]
@@ -175,7 +178,7 @@ class L2Ball:
         return row_norms(moves)
 
     def offsets(self, draws: Draws, *numbers: int) -> Array:
-        """Return one uniformly random point of the ball of size 1 around 0 for each image.
+        """Return, for each image, a uniformly random point of the ball of size 1 around 0.
 
         Each point is a Gaussian direction (by the Box-Muller transform) times ``u^{1/inputs}``, where u is uniform in [0,
         1).
@@ -189,11 +192,11 @@ class L2Ball:
         return direction * uniform[:, -1:] ** (1 / inputs)
 
     def inside(self, draws: Draws, *numbers: int) -> Array:
-        """Return one random point for each image: uniform in the ball, then projected onto the box."""
+        """Return, for each image, a random point that is uniform in the ball and then projected onto the box."""
         return self.project(self.x + self.epsilon * self.offsets(draws, *numbers))
 
     def corner(self, draws: Draws, *numbers: int) -> Array:
-        """Return one random point for each image: every pixel moves equally far, up or down, as far as the box permits."""
+        """Return, for each image, a random point: every pixel moves up or down by the same amount, as far as the box permits."""
         inputs = self.x.shape[1]
         up = (draws.uniform(inputs, *numbers) < 0.5).astype(self.x.dtype)
         return self.project(self.x + (2 * up - 1) * (self.epsilon / inputs**0.5))

@@ -9,15 +9,15 @@ from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientE
 
 
 class Guarded:
-    """Wrap a user's classifier, so that the classifier receives copies of its inputs, and its results are copied.
+    """Wraps a user's classifier, so that it receives copies of the inputs, and its results are copied.
 
-    The classifier may change its input in place, keep it, return a view of it, or return the same buffer at every call: no other
-    array is affected. All other attributes are passed through to the classifier.
+    The classifier may change its input in place, keep it, return a view of it, or return the same buffer at every call: no
+    other array is affected. All other attributes are those of the classifier.
 
     Parameters
     ----------
     model : classifier
-        Anything with ``forward``, and with ``input_gradient`` unless it is a black box.
+        An object with a method ``forward`` and, unless it is a black box, a method ``input_gradient``.
     dtype : {"float32", "float64"}
         Dtype of the images that the classifier receives, independent of the caller's precision; a classifier may rely on float32.
     """
@@ -31,7 +31,7 @@ class Guarded:
         return getattr(self.model, name)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        """Return outputs, array of shape (images, classes), and a cache for :meth:`input_gradient`.
+        """Return the outputs, shape (images, classes), and a cache for :meth:`input_gradient`.
 
         Outputs are float32 if float32 represents the classifier's dtype exactly (float16, float32, integers of up to 16
         bits), otherwise float64.
@@ -59,14 +59,14 @@ class Guarded:
         return outputs.astype("float32" if exact else "float64"), (x, cache)
 
     def input_gradient(self, d_outputs: Array, cache: Any) -> Array:
-        """Return the input gradient, array of shape and dtype of the images.
+        """Return the input gradient, with the shape and dtype of the images.
 
         Raises
         ------
         NoGradientError
-            If the classifier has none.
+            If the classifier has no input gradient.
         ModelError
-            If it fails.
+            If the classifier fails.
         InputError
             If the gradient is not an array of the shape of the images.
         """
@@ -88,7 +88,7 @@ class Guarded:
 
 
 def _numbers(values: Any, x: Array, what: str) -> Array:
-    """Raise unless `values` is an array of real numbers on the device of `x`."""
+    """Return `values`; raise :class:`InputError` unless they are an array of real numbers on the device of `x`."""
     xp = xp_of(x)
     if not isinstance(values, xp.ndarray):
         kind = f"{type(values).__module__}.{type(values).__qualname__}"
@@ -110,5 +110,5 @@ def unguarded(model: Any) -> Any:
 
 
 def _ours(model: Any) -> bool:
-    """Whether a model and all its layers are of this project's own classes, which never write into their inputs."""
+    """Return whether a model and all its layers belong to this project's own classes, which never write into their inputs."""
     return type(model).__module__.partition(".")[0] == "minicereb" and all(map(_ours, getattr(model, "layers", ())))

@@ -70,7 +70,10 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 
 def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
-    """Return a weighted mean of two steps past the plane of zero linearised margin: from the current point and from the image."""
+    """Return a weighted mean of two steps, from the current point and from the image, to just beyond the tangent plane.
+
+    On this plane the linearised margin is 0.
+    """
     xp, x = xp_of(here), ball.x
     own = least_move(here, w, -value, ball.norm)
     original = least_move(x, w, -value - row_products(w, x - here), ball.norm)
@@ -87,7 +90,7 @@ def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
 
 
 def narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
-    """Yield points between the image and the nearest misclassified point, ending with the nearest one found."""
+    """Yield points between the image and its nearest misclassified point; the last is the nearest misclassified point found."""
     xp, x = xp_of(nearest), ball.x
     move = nearest - x
     nearest = Point(*(array.copy() for array in landscape.evaluate(nearest)))
@@ -127,8 +130,9 @@ def least_move(x: Array, w: Array, rise: Array, norm: str) -> Array:
     Returns
     -------
     array, shape (images, inputs)
-        Every pixel moves in its direction by ``min(λ a_j, room_j)``. The change of ``w·x`` is a rising, concave, piecewise linear
-        function of λ; Newton's method approaches the solution from the left and ends on its piece, without sorting.
+        Pixel j moves by ``min(λ a_j, room_j)``, where ``room_j`` is its distance from the edge of the box, and ``a_j`` is 1 in
+        L∞ and ``|w_j|`` in L2. The change of ``w·x`` is a rising, concave, piecewise linear function of λ. Newton's method
+        finds λ from the left, without sorting.
     """
     xp, one = xp_of(x), x.dtype.type(1)
     size = xp.abs(w)

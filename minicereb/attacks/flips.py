@@ -21,16 +21,16 @@ PATIENCE = 5  # consecutive steps without improvement after which a beam search 
 
 
 class Flippable(NamedTuple):
-    """The possible flips in some images.
+    """The flips of fibres that are possible in some images.
 
     Attributes
     ----------
     fires : array of bool, shape (images, inputs)
         The fibres that fire for the clean image.
     to : array, same shape
-        The values just on the other side of θ: θ itself, at which a fibre is silent, or the next larger number.
+        Pixel values just on the other side of θ: θ itself, at which a fibre is silent, or the next larger number.
     price : array of float64, same shape
-        Cost of a flip, paid from the `budget`: in L∞ zero or infinite, in L2 the square of its distance.
+        Cost of a flip, paid from the `budget`: in L∞ zero or infinite, in L2 the square of the pixel's change.
     budget : float
         Budget for flips: 0 in L∞; ε² in L2, minus an allowance for the rounding of sums.
     """
@@ -68,7 +68,7 @@ def _stage(landscape: Landscape) -> tuple[float, Any]:
 
 
 class _Circuit:
-    """A cerebellum's state in float64: the effect of a flip is computed only from the granule cells wired to the fibre."""
+    """The state of a cerebellum in float64; for a flip, only the granule cells that receive the flipped fibre are computed."""
 
     def __init__(self, model: CerebellarNetwork, fires: Array):
         xp = xp_of(fires)
@@ -83,7 +83,7 @@ class _Circuit:
         self.drive, self.outputs = self.drive[:, rows], self.outputs[rows]
 
     def flip(self, fibre: int, rows: Array, change: Array, keep: bool) -> Array:
-        """Return the outputs of some rows after a change of a fibre's activity; with `keep` the change remains."""
+        """Return the outputs of some rows after a change of a fibre's activity; with `keep`, the change becomes permanent."""
         (cells, weights), xp = self.synapses[fibre], xp_of(rows)
         at = (cells[:, None], rows[None, :])
         before = self.drive[at]
@@ -95,7 +95,7 @@ class _Circuit:
 
 
 class _Asked:
-    """The state of any other classifier of fibres, which is called again for each flip."""
+    """The state for any other classifier of fibres, which is called again for each flip."""
 
     def __init__(self, model: Any, fires: Array):
         self.model, self.fibres = model, fires.astype(np.float32)
@@ -145,7 +145,7 @@ class _Sets:
         return values
 
     def step(self, values: Array, width: int, keys: Array) -> None:
-        """Replace an image's sets by the `width` best distinct sets that differ from one of them by a single flip."""
+        """Replace the sets of each image by the `width` best distinct sets that are one flip away from them."""
         xp, (sets, inputs) = xp_of(values), values.shape
         count = sets // self.width
         every, flat = xp.arange(count, dtype=xp.int64), values.reshape(count, -1)
@@ -242,11 +242,11 @@ def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int 
 def square_of_flips(
     landscape: Landscape, ball: Ball, draws: Draws, steps: int, image_shape: tuple[int, ...] | None = None, rescale: bool = True
 ) -> Search:
-    """Yield the points of Square over fibres: a window around a random flippable pixel moves to one side of θ if it helps.
+    """Yield the points of a Square search over fibres: pixels of a random window move to one side of θ if the objective rises.
 
-    The search begins with vertical stripes. All flippable pixels of the window move to the same side of θ: their
-    fibres fall silent if the random pixel's fibre fires, and otherwise fire. Arguments and windows are those of
-    :func:`minicereb.attacks.square.square`.
+    The search begins with vertical stripes. Each window contains a randomly chosen flippable pixel. All flippable pixels of the
+    window move to the same side of θ: their fibres fall silent if the chosen pixel's fibre fires, and otherwise fire. Arguments
+    and sizes of windows are those of :func:`minicereb.attacks.square.square`.
     """
     xp, (height, width, channels) = xp_of(ball.x), three_sides(image_shape, ball.x.shape[1])
     x, can = ball.x, flippable(ball, _stage(landscape)[0])

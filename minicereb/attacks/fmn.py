@@ -17,7 +17,7 @@ FIRST_RATE, LAST_RATE = 0.05, 0.001  # γ: relative amount by which the ball shr
 def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     """Yield the points visited; the last is each image's nearest misclassified point, or the image itself if there is none.
 
-    Arguments are those of :func:`minicereb.attacks.fab.fab`; here too, no image is dropped from the search.
+    The arguments are those of :func:`minicereb.attacks.fab.fab`; here too, no image is dropped from the search.
 
     References
     ----------
@@ -57,7 +57,7 @@ def _falling(first: float, last: float, share: float) -> float:
 
 
 def _distance_to(ball: Ball, gradient: Array, missing: Array) -> Array:
-    """Return how far to go for a linear function with this gradient to rise by `missing`; at most the diameter of the box."""
+    """Return the distance over which a linear function with this gradient rises by `missing`, at most the diameter of the box."""
     xp = xp_of(gradient)
     steepness = ball.steepness(gradient)
     way = xp.maximum(missing, 0).astype(xp.float64) / xp.where(steepness > 0, steepness, 1.0)

@@ -65,10 +65,10 @@ exact = Source()
 
 @dataclass(frozen=True)
 class MeanGradient(Source):
-    """Gradient of the mean objective of a noisy network, by an estimator that needs no derivative of its activations.
+    """Gradient of the mean objective of a noisy network, computed by an estimator.
 
-    All images share the same noise (`draws` replications from `seed`) at every step of a search, so that the search ascends one
-    fixed average.
+    The noise (`draws` replications from `seed`) is the same for all images and all steps of a search, so that the search
+    ascends one fixed average.
     """
 
     estimator: Estimator
@@ -86,10 +86,10 @@ class MeanGradient(Source):
         return self.evaluate(model, objective, x, labels), network.layers[0].input_gradient(xp.concatenate(credits))
 
     def _bytes_per_image(self, network: NoisyNetwork, itemsize: int) -> int:
-        """Return the bytes that an image takes.
+        """Return the number of bytes needed per image.
 
-        These are four numbers per draw for each neuron and, if the estimator runs the later layers once per neuron, for each
-        pair of neurons in two layers.
+        Each draw needs four numbers for each neuron and, if the estimator runs the later layers once per neuron, for each pair
+        of neurons in two layers.
         """
         widths, numbers = network.widths, sum(network.widths)
         if self.estimator.columns_per_sample > 1:
@@ -98,7 +98,10 @@ class MeanGradient(Source):
 
 
 def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
-    """Return the noisy network that a classifier is, or whose runs it averages; raise :class:`InputError` if there is none."""
+    """Return a classifier's noisy network: the classifier itself, or the network whose runs the classifier averages.
+
+    Raise :class:`InputError` if there is none.
+    """
     model = unguarded(model)
     network = getattr(model, "network", model)
     if not isinstance(network, NoisyNetwork):
@@ -135,13 +138,13 @@ class MeanOfCalls(Source):
 
 
 def _total(rows: Iterable[tuple[Array, ...]]) -> list[Array]:
-    """Add tuples of arrays elementwise."""
+    """Return the elementwise sums of tuples of arrays."""
     return functools.reduce(lambda sums, row: [one + more for one, more in zip(sums, row, strict=True)], map(list, rows))
 
 
 @dataclass(frozen=True, eq=False)
 class PassedBack(Source):
-    """Gradient of a noisy network at fixed noise, passed back through every activation by :func:`mean_slope`.
+    """Gradient of a noisy network at fixed noise, passed back through each activation with the slope of :func:`mean_slope`.
 
     This gradient is meant for networks with thresholds or other activations that have no derivative. The gradient is
     biased, since the slope of a mean response is not the slope of the mean objective.
@@ -149,8 +152,8 @@ class PassedBack(Source):
     Parameters
     ----------
     noise : tuple of array or None, optional
-        Noise of unit scale for each layer, with the shape (outputs, images, 1), or (outputs, 1, 1) if all images share
-        it. None: no noise.
+        Noise of unit scale for each layer, with the shape (outputs, images, 1), or (outputs, 1, 1) if all images share it. If
+        None, there is no noise.
     """
 
     noise: Noise | None = None
@@ -193,7 +196,8 @@ def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
 
 
 def binary_stage(model: Any) -> tuple[float, Any] | None:
-    """Return the θ of a binary first stage ``[M-FIBRES]`` and the classifier of its fibres, or None.
+    """Return the threshold θ of a model's binary first stage ``[M-FIBRES]`` and the classifier of its fibres; None without such
+    a stage.
 
     A binary first stage is recognised by two attributes of the model or of its first layer: ``fires_above``, which is θ,
     and ``of_fibres``, the classifier of the fibres' activity.
@@ -213,12 +217,12 @@ class PastThreshold(Source):
     Parameters
     ----------
     near : array of bool, shape (images, inputs), optional
-        Pixels that can cross θ; for all other pixels the gradient is 0. By default, every pixel is assumed to be able
-        to cross it.
+        Pixels that can cross θ; for all other pixels the gradient is 0. By default, all pixels are assumed to be able to cross
+        θ.
     width : float, optional
-        Width of the sigmoid that replaces the threshold: ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient. The
-        sigmoid gets steeper with t, up to 64 times its initial steepness. The gradient is computed at the activity
-        that this sigmoid gives. Without a width the derivative of the threshold is taken as 1 (straight-through).
+        Width of the sigmoid that replaces the threshold: ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient. The sigmoid gets
+        steeper with t, up to 64 times its initial steepness. The gradient is computed at the activity that results from this
+        sigmoid. Without a width, the derivative of the threshold is taken as 1 (straight-through).
     taken : iterator of int
         t.
 
@@ -253,7 +257,7 @@ class PastThreshold(Source):
 
 
 def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
-    """Draw noise for :class:`PassedBack` that depends on seed and image index; without indices all images share one draw."""
+    """Draw noise for :class:`PassedBack` that depends on seed and image index; without `ids`, all images share one draw."""
     like, laws = network.layers[0].weight, [layer.law for layer in network.layers]
     shapes = [(width, 1, 1) for width in network.widths]
     numbers = [()] if ids is None else [(int(number),) for number in to_numpy(ids)]
@@ -262,11 +266,11 @@ def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
 
 
 def fitting_estimator(network: NoisyNetwork) -> str:
-    """Return the name of an estimator that has little variance for the gradient of the mean over noise.
+    """Return the name of an estimator of the gradient of the mean over noise that fits the network and has a low variance.
 
     The estimator is ``"backprop"`` if all activations are smooth, and otherwise one that changes one neuron at a time
-    (``"flip"`` or ``"resample"``). In a recurrent network, such an estimator can change only a few of the units. So
-    threshold neurons there get ``"surrogate"``, which is biased, and other neurons get ``"antithetic"``.
+    (``"flip"`` or ``"resample"``). In a recurrent network, such an estimator could change only a few of the units. So the
+    estimator is then ``"surrogate"``, which is biased, for threshold neurons, and ``"antithetic"`` for other neurons.
     """
     activations = [layer.activation for layer in network.layers if layer.activation is not None]
     if all(activation.smooth for activation in activations):
@@ -283,17 +287,17 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     Parameters
     ----------
     name : str
-        Name of the source. ``"analytic"`` is the model's own gradient. ``"straight-through"`` is the gradient of a
-        noisy network without its noise, with substitute slopes in place of missing derivatives, or the gradient of a
-        model with a binary first stage, whose threshold gets the slope 1. ``"relaxed"`` is the gradient through a soft
-        first stage that gets steeper. ``"frozen"`` is the gradient of a network whose noise is held fixed. ``"eot"`` is
-        the mean of the gradient over `draws` calls of a user's randomised classifier. A name in
-        :data:`minicereb.learning.estimators.LEARNED_BY` is an estimate of the gradient of the mean over noise.
+        Name of the source. ``"analytic"`` is the model's own gradient. ``"straight-through"`` is the gradient of a noisy
+        network without its noise, with substitute slopes where derivatives are missing; for a model with a binary first stage,
+        it is the gradient with the slope 1 for the threshold. ``"relaxed"`` is the gradient through a soft first stage that
+        gets steeper. ``"frozen"`` is the gradient of a network whose noise is held fixed. ``"eot"`` is the mean of the gradient
+        over `draws` calls of a user's randomised classifier. A name in :data:`minicereb.learning.estimators.LEARNED_BY` is an
+        estimate of the gradient of the mean over noise.
     model : classifier
     draws, seed : int
-        Replications of the noise for an estimator (calls for ``"eot"``), and the seed of the noise.
+        Number of replications of the noise for an estimator, or of calls for ``"eot"``; and the seed of the noise.
     ids : array of int64, shape (images,), optional
-        Image indices, on which frozen noise depends; without them all images share one draw.
+        Indices of the images, on which frozen noise depends; without `ids`, all images share one draw.
     ball : Ball, optional
         The ball of the attack: a gradient passed through a threshold is nonzero only for pixels that can cross the
         threshold within this ball.
@@ -301,7 +305,7 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     Raises
     ------
     InputError
-        If the model has no such gradient; the message names a source that it has.
+        If the model has no such gradient; the message names one that it has.
     NoGradientError
         If a user's model has no gradient at all.
     """

@@ -51,9 +51,9 @@ class Method:
     steps : int
         Default number of steps.
     keeps : {"best", "first", "nearest"}
-        The point kept from a search. ``"best"``: a misclassified point if there is one, and among several the one with
-        the largest objective. ``"first"``: like ``"best"``, but the search ends at its first misclassified point.
-        ``"nearest"``: the last point, which is the nearest misclassified one.
+        Which point of a search is kept. ``"best"``: a misclassified point if there is one; among several, the one with the
+        largest objective. ``"first"``: like ``"best"``, but the search ends at its first misclassified point. ``"nearest"``:
+        the last point, which is the nearest misclassified one.
     gradient : bool
         Whether the method needs the input gradient.
     objectives : tuple of str

@@ -1,9 +1,9 @@
 """The objective at images that differ from a current image in a few pixels, without a full pass through the model.
 
-If the first layer is linear, a change of a few pixels changes its pre-activation v only through the weights of these
-pixels. So v is stored for each image. With dense wiring a thin matrix product updates v, and the outputs are computed
-from v. With sparse wiring only the cells that the pixels reach are computed, and their changes are added to the outputs.
-For sparse wiring this method is slower in NumPy than full passes, so :func:`nearby` does not choose it. The compiled
+If the first layer is linear, a change of a few pixels changes its pre-activation v only through the weights of these pixels. So
+v is stored for each image. With dense wiring a thin matrix product updates v, and the outputs are computed from v. With sparse
+wiring, only the cells that receive a changed pixel are computed, and the effects on the outputs are added to them. For sparse
+wiring this method is slower in NumPy than full passes, so :func:`nearby` does not choose it. The compiled
 :func:`minicereb.attacks.square_loop.square_loop` gives the same results as this module; tests compare the two.
 
 Rounding errors of many changes would add up. So v is recomputed after every :data:`REFRESHED` points, and an image counts as
@@ -44,7 +44,7 @@ class Nearby:
     x : array, shape (images, inputs)
         Current images.
     value : array, shape (images,)
-        The objective there.
+        The objective at the current images.
     """
 
     def __init__(self, landscape: Landscape, x: Array):
@@ -62,13 +62,13 @@ class Nearby:
         return self._tried
 
     def move(self, where: Array) -> None:
-        """For each image with `where` (array of bool) true, replace the current image by the one evaluated last."""
+        """Replace the current images selected by `where` (array of bool) by the images evaluated last."""
         put_rows(self.x, self._tried.x, where)
         self.value = xp_of(where).where(where, self._tried.value, self.value)
 
 
 class NearbyOfFew(Nearby):
-    """The objective for a model whose first layer is linear: only the part that a change reaches is computed.
+    """The objective for a model with a linear first layer: only what a changed pixel affects is computed.
 
     Outputs and objective agree with those of a full pass to within 1e-5 of the largest output.
     """
@@ -102,7 +102,7 @@ class NearbyOfFew(Nearby):
         return point
 
     def move(self, where: Array) -> None:
-        """For each image with `where` (array of bool) true, replace the current image by the one evaluated last."""
+        """Replace the current images selected by `where` (array of bool) by the images evaluated last."""
         if where.any():
             self._state.move(where)
             super().move(where)
@@ -132,7 +132,7 @@ class _State:
         raise NotImplementedError
 
     def move(self, where: Array) -> None:
-        """For each image with `where` (array of bool) true, replace the current image by the one given last."""
+        """Replace the current images selected by `where` (array of bool) by the images given last."""
         raise NotImplementedError
 
 
@@ -161,7 +161,7 @@ class _Dense(_State):
 
 
 class _Sparse(_State):
-    """The state for sparse wiring: only the cells that a change reaches are computed."""
+    """The state for sparse wiring: only the cells that receive a changed pixel are computed."""
 
     def __init__(self, layer: FirstLayer, x: Array):
         self.projection = layer.wiring.by_input()
@@ -199,7 +199,7 @@ def few(landscape: Landscape, x: Array, layer: FirstLayer) -> NearbyOfFew:
 
 
 def fitting_layer(landscape: Landscape, x: Array) -> FirstLayer | None:
-    """Return the linear first layer from which :func:`nearby` computes the objective, or None."""
+    """Return the linear first layer from which :func:`nearby` can compute the objective, or None."""
     layer = first_layer(landscape.model)
     if not isinstance(x, np.ndarray) or landscape.source is not exact or layer is None or layer.wiring.weights.dtype != x.dtype:
         return None
@@ -215,6 +215,6 @@ def first_layer(model: Any) -> FirstLayer | None:
 
 
 def bytes_per_image(model: Any) -> int:
-    """Return the number of bytes that :func:`nearby` takes per image."""
+    """Return the number of bytes that :func:`nearby` needs per image."""
     layer = first_layer(model)
     return 0 if layer is None else 4 * 4 * layer.wiring.cells

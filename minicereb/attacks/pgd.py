@@ -11,7 +11,7 @@ from minicereb.backend import Array, xp_of
 def fgsm(landscape: Landscape, ball: Ball) -> Search:
     """Yield the one point of the fast gradient sign method ``[M-FGSM]``: ``clip(x + ε sign(∂l/∂x), 0, 1)``.
 
-    In L2 it is ``clip(x + ε g/‖g‖, 0, 1)`` ``[M-L2]``. Arguments as for :func:`pgd`.
+    In L2 the point is ``clip(x + ε g/‖g‖, 0, 1)`` ``[M-L2]``. The arguments are as for :func:`pgd`.
 
     References
     ----------
@@ -29,14 +29,13 @@ def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: f
     landscape : Landscape
         The objective to ascend.
     ball : Ball
-        Around clean images.
+        Ball around the clean images.
     start : array, shape (images, inputs)
         Starting points, which are projected onto the ball and the box.
     steps : int
         Number of steps.
     step_size : float
-        The step size α, for pixel values from 0 to 1: how far each pixel moves in L∞, how far the whole image moves in
-        L2.
+        The step size α, for pixel values from 0 to 1: how far each pixel moves in L∞, or the whole image in L2.
 
     References
     ----------

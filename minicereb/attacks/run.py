@@ -37,7 +37,7 @@ class Attacked(NamedTuple):
     success : array of bool, shape (images,)
         Whether the attacked image is misclassified.
     value : array of float32, shape (images,)
-        The objective at the attacked image, without a target.
+        The untargeted objective at the attacked image.
     distance : array of float64, shape (images,)
         Size of the change in the attack's norm.
     """
@@ -100,7 +100,7 @@ def attack_images(
     Parameters
     ----------
     model : classifier
-        Anything with ``forward``, and with ``input_gradient`` unless the attack follows no gradient. A user's own
+        An object with a method ``forward`` and, if the attack follows a gradient, a method ``input_gradient``. A user's own
         classifier receives copies (see :class:`minicereb.attacks.classifier.Guarded`).
     attack : Attack
     rows : array of uint8 or float, shape (all images, inputs)
@@ -112,8 +112,9 @@ def attack_images(
         Height and width of the images, and optionally channels, for Square. By default an image is a single row of
         pixels.
     include_misclassified : bool
-        Whether to attack misclassified images too, to run every search to its end, and to choose the misclassified point with the
-        largest objective. Use this option for images that another model will classify. The option does not affect FAB and FMN.
+        Whether to attack misclassified images too, to run every search to its end, and to choose the misclassified point with
+        the largest objective. Use this option if another model will classify the attacked images. The option does not affect
+        FAB and FMN.
 
     Yields
     ------
@@ -123,7 +124,7 @@ def attack_images(
     Raises
     ------
     InputError
-        If images are not in the box, labels or image indices do not exist, or outputs have the wrong shape.
+        If a pixel is outside [0, 1], if a label or an image index does not exist, or if outputs have the wrong shape.
     ModelError
         If a user's model fails.
     MinicerebError
@@ -157,7 +158,7 @@ def attack_paths(
 ) -> Iterator[AttackPath]:
     """Run an attack's first search on a few images, including misclassified ones, and keep every point that it visits.
 
-    Arguments and errors as for :func:`attack_images`. No point is selected, and no restart follows.
+    Arguments and errors are as for :func:`attack_images`. No point is selected, and no restart follows.
 
     Yields
     ------
@@ -181,7 +182,7 @@ def trace(
 ) -> np.ndarray:
     """Return the objective at every point of an attack's first search (with targets: towards the likeliest wrong class).
 
-    Arguments as for :func:`attack_images`.
+    The arguments are as for :func:`attack_images`.
 
     Returns
     -------
@@ -318,7 +319,7 @@ def _outputs(block: _Block) -> Array:
 
 
 def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
-    """Recompute predictions, distance and bounds from the attacked images themselves."""
+    """Check attacked images: predictions, distances and bounds are recomputed from the images themselves."""
     attack = block.attack
     again = Landscape(block.model, OBJECTIVES[attack.objective], block.labels).evaluate(x_adv)
     check_outputs(again.outputs, block.labels)

@@ -42,7 +42,7 @@ class CheckedSearch:
         self._keep = images
 
     def check(self) -> None:
-        """Raise the error if anything was not finite. The search waits for the GPU only here."""
+        """Raise the error if any value was not finite. Only here does the search wait for the GPU."""
         if not bool(self._finite):
             raise MinicerebError("outputs or gradients of the model are not finite; an attack on them would prove nothing")
 
@@ -111,7 +111,7 @@ def put_rows(old: Array, new: Array, where: Array) -> None:
 
 
 def _store(everything: Point, places: Array | None, kept: Point) -> None:
-    """Copy the points of some images into the arrays of all images, at `places`; None means that all images were kept."""
+    """Copy the points of some images into the arrays of all images, at `places`; do nothing if `places` is None."""
     if places is not None:
         for whole, part in zip(everything, kept, strict=True):
             whole[places] = part

@@ -102,17 +102,19 @@ class Attack:
 
     @property
     def revision(self) -> int:
-        """A number that is part of an experiment's identity (see :mod:`minicereb.experiments.identity`)."""
+        """The revision of the attack's gradient and search, part of an experiment's identity
+        (:mod:`minicereb.experiments.identity`).
+        """
         return REVISIONS.get(self.gradient, 0) + SEARCHES.get(self.method, 0)
 
     @property
     def too_short(self) -> str | None:
-        """The warning of :func:`too_short`, or None; only for methods with a step size."""
+        """The warning of :func:`too_short`, or None, also for methods without a step size."""
         return too_short(self.epsilon, self.steps, self.step) if self.traits.has("step_size") else None
 
     @property
     def step(self) -> float:
-        """The step size, given or default."""
+        """The step size: the given one or the default."""
         assert self.step_size is not None  # set by __post_init__
         return self.step_size
 

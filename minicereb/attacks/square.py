@@ -36,7 +36,7 @@ def square(
     landscape : Landscape
         The objective to ascend; its gradient is not used.
     ball : Ball
-        Around clean images.
+        Ball around the clean images.
     draws : Draws
         Random numbers for these images.
     steps : int
@@ -91,10 +91,10 @@ def three_sides(image_shape: tuple[int, ...] | None, inputs: int) -> tuple[int, 
 
 
 def window_at(progress: float, height: int, width: int, odd: bool = False) -> tuple[int, int]:
-    """Return the window's height and width after a share `progress` of the queries: a square of area p h w if it fits the image.
+    """Return the window's height and width after the fraction `progress` of the queries, which is from 0 to 1.
 
-    The share is from 0 to 1; `height` and `width` are those of the image. With `odd`, each side is rounded up to an odd
-    number of at least 3, as published for L2.
+    The window is a square of area p h w if that fits the image, whose `height` and `width` are h and w. With `odd`, each side
+    is rounded up to an odd number of at least 3, as published for L2.
     """
     area = FIRST_SHARE * height * width / 2 ** sum(progress * SCALE > queries for queries in HALVINGS)
     side = max(round(math.sqrt(area)), 1)
@@ -109,7 +109,10 @@ def window_at(progress: float, height: int, width: int, odd: bool = False) -> tu
 
 
 def _places(uniform: Array, window: tuple[int, int], shape: tuple[int, int, int]) -> Array:
-    """Return the inputs in a random window of each image, (images, pixels, channels); `uniform` chooses its row and column."""
+    """Return the indices of the inputs in a random window of each image, shape (images, pixels, channels).
+
+    `uniform` chooses the row and the column of the window.
+    """
     xp, (tall, wide), (height, width, channels) = xp_of(uniform), window, shape
     rows, columns = (
         (uniform[:, axis] * (most - side + 1)).astype(xp.int64)
@@ -125,14 +128,17 @@ def _random_signs(uniform: Array, like: Array) -> Array:
 
 
 def _stripes(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
-    """The start in L∞: every column of every channel is at one end of its range."""
+    """Return the start in L∞: each column of each channel is at a random end of its range."""
     xp, (height, width, channels) = xp_of(ball.x), shape
     signs = _random_signs(draws.uniform(width * channels, 0), ball.x)
     return ball.project(ball.x + ball.epsilon * xp.tile(signs, (1, height)))
 
 
 def _signs(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
-    """In L∞, set a random window to a random end of its range in each channel, or to the other end if that changes nothing."""
+    """Return the next point in L∞: each channel of a random window goes to a random end of its range.
+
+    If this changes nothing, all of them go to the other end.
+    """
     xp, channels = xp_of(best), shape[2]
     places = _places(uniform, window, shape).reshape(len(best), -1)
     rows = xp.arange(len(best), dtype=xp.int64)[:, None]
@@ -148,7 +154,7 @@ def _signs(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int],
 
 
 def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
-    """The start in L2: a grid of bumps with random signs, scaled to the size of the ball."""
+    """Return the start in L2: a grid of bumps with random signs, scaled to the size of the ball."""
     xp, (height, width, channels) = xp_of(ball.x), shape
     tall, wide = max(height // TILES, 1), max(width // TILES, 1)
     down, across = height // tall, width // wide
@@ -162,7 +168,10 @@ def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
 
 
 def _moved_energy(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
-    """In L2, undo the change in two random windows; give the first a new pattern with the freed norm and the unused part of ε."""
+    """Return the next point in L2: the change in two random windows is undone, and the first window gets a new pattern.
+
+    The pattern has the norm that this frees, and the unused part of ε.
+    """
     xp, channels = xp_of(best), shape[2]
     first, second = (_places(uniform[:, 2 * number :], window, shape) for number in (0, 1))
     rows = xp.arange(len(best), dtype=xp.int64)[:, None, None]

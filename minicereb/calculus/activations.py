@@ -29,7 +29,7 @@ def relu(v: Array, out: Array | None = None) -> Array:
 
 
 def relu_input_gradient(d_h: Array, active: Array, out: Array | None = None) -> Array:
-    """Derivative of :func:`relu` applied to `d_h`: ``d_v = d_h * (v > 0)``; 0 at the kink.
+    """Input gradient of :func:`relu`: ``d_v = d_h * (v > 0)``, which is 0 at v = 0.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def relu_input_gradient(d_h: Array, active: Array, out: Array | None = None) -> 
 
 
 def sigmoid(v: Array, slope: float = 1.0, out: Array | None = None) -> Array:
-    """``h = 1/(1 + exp(-s v))`` with slope s ``[G-SIGMOID]``; finite for any v.
+    """Sigmoid: ``h = 1/(1 + exp(-s v))`` with slope s ``[G-SIGMOID]``, computed without overflow.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def sigmoid(v: Array, slope: float = 1.0, out: Array | None = None) -> Array:
 
 
 def threshold(v: Array, out: Array | None = None) -> Array:
-    """``h = 1 if v > 0 else 0`` ``[G-THRESHOLD]``, a limit of :func:`sigmoid`; 0 at v = 0, where the paper gives no value."""
+    """Threshold: ``h = 1 if v > 0 else 0`` ``[G-THRESHOLD]``; the paper does not define the value at v = 0."""
     xp = xp_of(v)
     fires = v > 0
     if out is None:
@@ -72,12 +72,12 @@ def threshold(v: Array, out: Array | None = None) -> Array:
 
 
 def absolute(v: Array, out: Array | None = None) -> Array:
-    """``h = |v|`` ``[G-ABS]``."""
+    """Absolute value: ``h = |v|`` ``[G-ABS]``."""
     return xp_of(v).abs(v, out=out)
 
 
 def arctan_inverse(v: Array, out: Array | None = None) -> Array:
-    """``h = arctan(1/v)`` ``[G-ARCTAN]``, computed as ``±π/2 - arctan v``; at the jump, v = 0, it is -π/2."""
+    """Arctangent of 1/v: ``h = arctan(1/v) = ±π/2 - arctan v`` ``[G-ARCTAN]``, with the value -π/2 at the jump, v = 0."""
     xp = xp_of(v)
     side = (v > 0) * v.dtype.type(math.pi) - v.dtype.type(math.pi / 2)
     h = xp.arctan(v, out=out)
@@ -88,7 +88,7 @@ LOG_FLOOR = 1e-6
 
 
 def log_absolute(v: Array, out: Array | None = None) -> Array:
-    """``h = ln |v|`` ``[G-LOG]``; below |v| = 1e-6 it stays at ln 1e-6."""
+    """Logarithm: ``h = ln |v|`` ``[G-LOG]``, with the constant value ln 1e-6 where ``|v|`` is below 1e-6."""
     xp = xp_of(v)
     h = xp.abs(v, out=out)
     h = xp.maximum(h, v.dtype.type(LOG_FLOOR), out=h)
@@ -96,7 +96,9 @@ def log_absolute(v: Array, out: Array | None = None) -> Array:
 
 
 def log_absolute_minus(v: Array, out: Array | None = None) -> Array:
-    """``h = ln |v| - v`` ``[G-LOGMINUS]``, the paper's Fig. 7(c); the logarithm is that of :func:`log_absolute`."""
+    """Logarithm minus v, as in the paper's Fig. 7(c): ``h = ln |v| - v`` ``[G-LOGMINUS]``, with the first term from
+    :func:`log_absolute`.
+    """
     return xp_of(v).subtract(log_absolute(v), v, out=out)
 
 
@@ -148,7 +150,7 @@ class Activation:
         require(self.slope == 1 or sloped, "slope", self.slope, "1: only the sigmoid has a slope")
 
     def __call__(self, v: Array, out: Array | None = None) -> Array:
-        """Response to the signals `v`; `out` may be `v`."""
+        """Return the responses to the signals `v`; `out` may be `v`."""
         return ACTIVATIONS[self.name].response(v, *self._slope, out)
 
     @property
@@ -157,7 +159,9 @@ class Activation:
         return ACTIVATIONS[self.name].derivative is not None
 
     def derivative(self, v: Array) -> Array:
-        """``φ'(v)``; at the kink of \\|v\\| it is 0. An activation with a jump or a pole raises :class:`InputError`."""
+        """Return ``φ'(v)``, which is 0 at the kink of ``|v|``; raise :class:`InputError` if the activation has a jump or a
+        pole.
+        """
         derivative = ACTIVATIONS[self.name].derivative
         if derivative is None:
             smooth = " or ".join(name for name, formula in ACTIVATIONS.items() if formula.derivative is not None)
@@ -182,7 +186,7 @@ ACTIVATIONS = {
 def loop_slope(activation: Activation | None, dtype: Any) -> Any:
     """Return the number that describes an activation to a compiled loop: half the slope of a sigmoid, 0 for a threshold.
 
-    None for other activations, and for a sigmoid in float64, for which :func:`half_tanh` is not precise enough.
+    Return None for all other activations, and for a sigmoid in float64, for which :func:`half_tanh` is not precise enough.
     """
     number = np.dtype(dtype).type
     if activation is not None and activation.name == "sigmoid" and number is np.float32:
@@ -192,7 +196,10 @@ def loop_slope(activation: Activation | None, dtype: Any) -> Any:
 
 @part_of_loop
 def half_tanh(v: Any) -> Any:
-    """``½ tanh v`` in float32, within 3e-7: the quotient of two polynomials, which the processor evaluates for many v at once."""
+    """Return ``½ tanh v`` in float32 with an error below 3e-7.
+
+    The value is the quotient of two polynomials, which the processor evaluates for many v at once.
+    """
     f = np.float32
     v = min(max(v, f(-7.9053111)), f(7.9053111))
     s = v * v

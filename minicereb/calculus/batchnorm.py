@@ -1,9 +1,9 @@
-"""Batch normalisation: each channel is centred and scaled by its mean and variance, either those of the batch or fixed ones.
+"""Batch normalisation: each channel is centred and scaled by its mean and variance, which are either the batch's or fixed.
 
-The work is done in blocks that fit the cache. NumPy is slow on short rows, so positions and channels are merged into long
-rows, and a channel's numbers, such as its mean, are repeated for each position. With Numba, and a number of channels that
-is a multiple of the vector length, the loops at the end of this file make one pass over a block; they sum over positions
-in a different order than NumPy.
+The work is done in blocks that fit the cache. NumPy is slow on short rows, so positions and channels are merged into long rows,
+and the parameters of a channel, such as its mean, are repeated for each position. With Numba, and a number of channels that is
+a multiple of the vector length, the loops at the end of this file process a block in one pass; they sum over positions in a
+different order than NumPy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class BatchNormCache(NamedTuple):
     deviation : array, shape (channels,)
         ``√(σ² + ϵ)``.
     mean, variance : array, shape (channels,)
-        Statistics of this batch; the variance has n in its denominator.
+        Statistics of this batch; the variance is divided by n, not n - 1.
     """
 
     values: Array
@@ -77,7 +77,7 @@ def batch_norm(v: Array, gamma: Array, beta: Array) -> tuple[Array, BatchNormCac
 
 
 def _moments(v: Array) -> tuple[Array, Array]:
-    """Mean and variance of each channel, with n in the denominator."""
+    """Return the mean and the variance of each channel; the variance is divided by n."""
     xp, rows, channels = xp_of(v), _rows(v), v.shape[-1]
     count = v.dtype.type(v.size // channels)
     if (loop := _one_pass(moments_loop, v)) is not None:
@@ -132,7 +132,7 @@ def batch_norm_input_gradient(
 
 
 def batch_norm_weight_gradient(d_h: Array, cache: BatchNormCache) -> tuple[Array, Array]:
-    """Gradients of γ and β, summed over all axes except the channels."""
+    """Return the gradients of γ and β, summed over all axes except the channels."""
     xp, rows, values, channels = xp_of(d_h), _rows(d_h), _rows(cache.values), d_h.shape[-1]
     if (loop := _one_pass(weight_gradient_loop, d_h, cache.values)) is not None:
         _, sums = _in_blocks(loop, (d_h, cache.values), cache.mean, sums=2)
@@ -148,7 +148,7 @@ def batch_norm_weight_gradient(d_h: Array, cache: BatchNormCache) -> tuple[Array
 
 
 def frozen_scale(gamma: Array, beta: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
-    """Return a and b of ``h = a v + b``, which equals normalisation by fixed statistics; all have the shape (channels,)."""
+    """Return a and b such that ``h = a v + b`` normalises by fixed statistics; all arrays have the shape (channels,)."""
     scale = gamma / (variance + variance.dtype.type(EPSILON)) ** 0.5
     return scale, beta - mean * scale
 
@@ -168,7 +168,7 @@ def _fresh(slot: str, like: Array) -> Array:
 
 
 def _sum(rows: Array, channels: int, of: Callable[[slice], Array]) -> Array:
-    """Sum the array that `of` returns for each block over all axes except the channels; then add the blocks' sums in order."""
+    """Return the sum, over all axes except the channels, of the arrays that `of` returns for the blocks."""
     xp = xp_of(rows)
 
     def add(part: slice) -> Array:
@@ -184,12 +184,15 @@ def _one_pass(loop: Loop, *arrays: Array) -> Loop | None:
 
 
 def _in_blocks(loop: Loop, arrays: tuple[Array, ...], *numbers: Array, sums: int = 0) -> tuple[Array, Array]:
-    """Call a loop for each block of positions, with one number per channel and, if `sums` > 0, an array for that many sums.
+    """Call a compiled loop for each block of positions.
+
+    The loop receives the block's part of each array, the `numbers` (arrays with one number per channel) and, if `sums` is above
+    0, an array into which it writes `sums` sums per channel.
 
     Returns
     -------
     counts : array, shape (blocks, 1)
-        Positions of each block.
+        Number of positions in each block.
     found : array, shape (blocks, sums, channels)
         The sums that the loop wrote.
     """

@@ -148,13 +148,13 @@ def readout_gradient(h: Array, mean: Array, error: Array) -> Array:
 
 
 def mossy(x: Array, fires_above: float | None = None) -> Array:
-    """Mossy fibres that fire where their pixel is above a threshold, ``x' = [x > θ]`` ``[M-FIBRES]``.
+    """Mossy fibres, each of which fires if its pixel is above a threshold: ``x' = [x > θ]`` ``[M-FIBRES]``.
 
     Parameters
     ----------
     x : array of float, shape (images, inputs)
     fires_above : float, optional
-        The threshold θ; without a threshold the fibres are graded and transmit `x` itself.
+        The threshold θ; if None, the fibres are graded and transmit `x` itself.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def mossy(x: Array, fires_above: float | None = None) -> Array:
 
 
 def mossy_bounds(x: Array, epsilon: float, fires_above: float | None = None) -> tuple[Array, Array]:
-    """Smallest and largest activity of the mossy fibres over the images within ε in L∞: ``x'₋``, ``x'₊`` of ``[M-BOX]``.
+    """Smallest and largest activity of the mossy fibres over all images within ε in L∞: ``x'₋`` and ``x'₊`` of ``[M-BOX]``.
 
     Parameters
     ----------
@@ -252,7 +252,9 @@ def worst_outputs(low: Array, high: Array, mean: Array, readout: Array, targets:
 
 
 def pessimistic_loss(worst: Array, targets: Array) -> tuple[Array, Array]:
-    """``½‖ẽ‖²`` and ẽ of ``[M-PESSIMISTIC]``: the true class has an error only below 1, the others only above 0.
+    """One-sided squared error ``½‖ẽ‖²`` and its derivative ẽ ``[M-PESSIMISTIC]``.
+
+    The output of the true class counts as an error only if it is below 1, the other outputs only if they are above 0.
 
     Parameters
     ----------
@@ -280,7 +282,8 @@ def pessimistic_loss(worst: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def pessimistic_gradient(low: Array, high: Array, mean: Array, error: Array, readout: Array, targets: Array) -> Array:
-    """Part of the weight gradient due to the worst activity: ``z̃ ẽᵀ`` of ``[M-PESSIMISTIC]``, averaged over images, without λ.
+    """Part of the weight gradient due to the worst activity: ``z̃ ẽᵀ`` of ``[M-PESSIMISTIC]``, averaged over images, without
+    the factor λ.
 
     Each synapse changes by its granule cell's worst activity, chosen by the synapse's sign, times its own Purkinje cell's error.
 
@@ -312,7 +315,7 @@ def pessimistic_gradient(low: Array, high: Array, mean: Array, error: Array, rea
 
 
 def input_gradient(d_outputs: Array, h: Array, projection: Array, readout: Array) -> Array:
-    """Derivative with respect to the mossy fibres, which an attack follows: ``∂l/∂x = J ((W ∂l/∂ŷ) ⊙ [h > 0])`` ``[M-DX]``.
+    """Gradient with respect to the mossy fibres, which attacks follow: ``∂l/∂x = J ((W ∂l/∂ŷ) ⊙ [h > 0])`` ``[M-DX]``.
 
     Parameters
     ----------

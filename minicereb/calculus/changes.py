@@ -1,4 +1,4 @@
-"""The effect of changing a few inputs on a linear layer and on the readout of its rectified cells.
+"""Update a linear layer, and the readout of its rectified cells, after a few inputs have changed.
 
 Images are rows: x is (images, inputs), the layer's pre-activation v is (images, cells), and a projection is (inputs, cells).
 """
@@ -22,7 +22,7 @@ def differences(x: Array, now: Array) -> tuple[Array, Array, Array]:
 
 
 def add_changes(projection: Array, x: Array, now: Array, v: Array) -> None:
-    """Update the pre-activation of a dense layer from images `now` to images `x`, by a thin matrix product.
+    """Update the pre-activation of a dense layer after the images have changed from `now` to `x`.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def add_changes(projection: Array, x: Array, now: Array, v: Array) -> None:
 
 
 def changed_outputs(projection: csr_array, readout: Array, x: Array, now: Array, v: Array, outputs: Array) -> Array:
-    """Return the outputs for images `x` from the outputs for `now`, computing only the cells that a change reaches.
+    """Return the outputs for images `x`, given those for `now`, by computing only the cells that receive a changed input.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def changed_outputs(projection: csr_array, readout: Array, x: Array, now: Array,
 
 
 def add_sparse_changes(projection: csr_array, x: Array, now: Array, v: Array, where: Array) -> None:
-    """Update the pre-activation from `now` to `x` in place, for the images selected by `where` (array of bool).
+    """Update the pre-activation in place for the images, selected by `where` (array of bool), that change from `now` to `x`.
 
-    Arguments as for :func:`changed_outputs`.
+    The other arguments are as for :func:`changed_outputs`.
     """
     images = np.flatnonzero(where)
     changes, rows = _reached(projection, x[images], now[images])
@@ -66,7 +66,7 @@ def add_sparse_changes(projection: csr_array, x: Array, now: Array, v: Array, wh
 
 
 def _reached(projection: csr_array, x: Array, now: Array) -> tuple[csr_array, Array]:
-    """Return the nonzero changes of the pre-activation, and the row of each."""
+    """Return the nonzero changes of the pre-activation, and the row of each change."""
     starts, inputs, amounts = differences(x, now)
     changes = csr_array((amounts, inputs, starts), shape=x.shape) @ projection
     return changes, np.repeat(np.arange(len(x)), np.diff(changes.indptr))

@@ -1,8 +1,9 @@
 """Two-dimensional convolution as matrix products over windows, with its input, weight and bias gradients.
 
 Images are (batch, height, width, channels), so that a row of a window is contiguous in memory. Only the windows of a few images
-are copied at a time. With `minimal`, :mod:`minicereb.calculus.winograd` and :mod:`minicereb.calculus.direct` are used where they
-are faster. The results differ by rounding errors; certificates have no bound on the rounding errors of minimal filtering.
+are copied at a time. With `minimal`, :mod:`minicereb.calculus.winograd` and :mod:`minicereb.calculus.direct` are used where
+they are faster. Their results differ by rounding errors. The certificates' bounds on rounding errors do not cover minimal
+filtering.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Window(NamedTuple):
     padding: int = 0
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
-        """Number of windows along each side of an image; raises :class:`InputError` if there are none."""
+        """Return the number of windows along each side of an image; raise :class:`InputError` if there are none."""
         if self.stride < 1 or self.padding < 0:
             raise InputError("stride, padding", (self.stride, self.padding), "a stride of at least 1, a padding of at least 0")
         down, across = height + 2 * self.padding - self.height, width + 2 * self.padding - self.width
@@ -64,7 +65,8 @@ def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: 
     bias : array, shape (outputs,)
     stride, padding : int
     minimal : bool
-        Whether to allow faster forms with different rounding: minimal filtering and, with Numba, loops for few channels.
+        Whether to allow faster methods that round differently: minimal filtering and, with Numba, loops for images with few
+        channels.
 
     Returns
     -------
@@ -226,17 +228,17 @@ def unfold_windows(x: Array, window: Window) -> Array:
 
 
 def copy_windows_loop(images: Array, height: int, length: int, step: int, stride: int, across: int, rows: Array) -> None:
-    """Do the same as :func:`unfold_windows`, number by number, which is faster if the rows of a window are short.
+    """Copy the windows for :func:`unfold_windows` entry by entry, which is faster if the rows of a window are short.
 
     Parameters
     ----------
     images : array, shape (batch, rows, columns · channels)
     height, length : int
-        Number of rows of a window, and of entries in each.
+        Number of rows in a window, and number of entries in each row.
     step : int
-        Distance between neighbouring windows of a row, in array entries.
+        Distance between horizontally neighbouring windows, in array entries.
     stride : int
-        Distance between windows one below the other, in rows.
+        Distance between vertically neighbouring windows, in rows.
     across : int
         Number of windows side by side.
     rows : array, shape (windows, numbers of a window)
@@ -266,7 +268,7 @@ def _padded(x: Array, padding: int) -> Array:
 
 
 def _overlaid(d_windows: Array, shape: tuple[int, ...], positions: tuple[int, int], window: Window) -> Array:
-    """The adjoint of :func:`unfold_windows`: add rows to the places from which they were copied."""
+    """Return the adjoint of :func:`unfold_windows`: each row is added to the places from which it would be copied."""
     batch, height, width, channels = shape
     (down, across), stride, padding = positions, window.stride, window.padding
     padded_shape = batch, height + 2 * padding, width + 2 * padding, channels

@@ -1,4 +1,4 @@
-"""The Legendre delay basis, which represents the recent past by a few numbers, its exact time step, and the eyelid's motion."""
+"""The Legendre delay basis, a few numbers that represent the recent past; its exact time step; and the motion of the eyelid."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def legendre_system(order: int, window: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def exact_step(a: np.ndarray, b: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return Ā and B̄ of ``m(t + Δ) = Ā m(t) + B̄ u``, exact while u is constant ``[M-EXACT-STEP]``.
+    """Return Ā and B̄ of ``m(t + Δ) = Ā m(t) + B̄ u``, which is exact if u is constant during the step ``[M-EXACT-STEP]``.
 
     Parameters
     ----------
     a, b : array of float64, shapes (order, order) and (order,)
     step : float
-        The time step Δ, in the unit of time of `a`, above 0.
+        The time step Δ, above 0, in the unit of time used for `a`.
     """
     require(0 < step < math.inf, "step", step, "a time above 0")
     order = len(b)

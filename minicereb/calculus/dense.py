@@ -24,7 +24,7 @@ def dense(x: Array, weight: Array, bias: Array) -> Array:
 
 
 def dense_input_gradient(d_v: Array, weight: Array) -> Array:
-    """``d_x = d_v weight``, shape (batch, inputs)."""
+    """Input gradient of :func:`dense`: ``d_x = d_v weight``, shape (batch, inputs)."""
     return d_v @ weight
 
 

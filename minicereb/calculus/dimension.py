@@ -114,13 +114,13 @@ def threshold_dimension(inputs: int, per_cell: int, cells: int, level: float) ->
     Parameters
     ----------
     inputs : int
-        N. Each cell receives `per_cell` distinct inputs, and every such set is equally likely.
+        Number N of inputs. Each cell receives `per_cell` distinct inputs, and all sets of that size are equally likely.
     per_cell : int
         Number K of inputs per cell, from 1 to N.
     cells : int
         Number M of cells, at least 1.
     level : float
-        f, the share of inputs for which a cell fires, above 0 and below 1.
+        f, the fraction of input patterns for which a cell fires, above 0 and below 1.
 
     Returns
     -------

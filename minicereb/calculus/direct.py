@@ -1,8 +1,8 @@
-"""Convolution of images with few channels, in loops for Numba that do not copy the windows.
+"""Convolution of images with few channels by Numba loops that do not copy the windows.
 
 With three channels a window of 3 × 3 pixels has 27 numbers, and copying them takes longer than multiplying them.
-:mod:`minicereb.calculus.convolution` does the same in NumPy. The loops here sum in another order. On processors with
-fused multiply-add, they round a product and its sum only once.
+:mod:`minicereb.calculus.convolution` contains the NumPy version. The loops here add in a different order. On processors with
+fused multiply-add, they round only once when they add a product.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ POSITIONS = 8192  # positions per call: enough that the call itself costs little
 
 
 def applies(x: Array, numbers: int, outputs: int) -> bool:
-    """Whether this method is faster: Numba is in use, a window has few numbers, and the outputs fill whole vectors."""
+    """Return whether this method is faster: Numba is in use, windows have few entries, and the outputs fill whole vectors."""
     fits = numbers <= NUMBERS and outputs % vector_length(x.dtype) == 0
     return fits and None not in (compiled(responses_loop, x), compiled(weight_gradient_loop, x))
 
@@ -28,7 +28,7 @@ def direct(images: Array, weight: Array, bias: Array | None, stride: int, v: Arr
     Parameters
     ----------
     images : array, shape (batch, rows, columns, channels)
-        Images with the zeros around them.
+        Images, padded with zeros.
     weight : array, shape (outputs, kernel height, kernel width, channels)
     bias : array, shape (outputs,), or None
     stride : int
@@ -50,7 +50,7 @@ def direct_weight_gradient(d_v: Array, images: Array, rows: int, stride: int, to
     ----------
     d_v : array, shape (batch, height, width, outputs)
     images : array, shape (batch, rows, columns, channels)
-        Images with the zeros around them.
+        Images, padded with zeros.
     rows : int
         Height of the kernel.
     stride : int
@@ -63,7 +63,7 @@ def direct_weight_gradient(d_v: Array, images: Array, rows: int, stride: int, to
 def responses_loop(
     images: Array, weight: Array, bias: Array, rows: int, stride: int, channels: int, width: int, v: Array
 ) -> None:
-    """Write the responses of two neighbouring windows at a time.
+    """Write the responses to all windows, two neighbouring windows at a time.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def responses_loop(
 
 
 def weight_gradient_loop(d_v: Array, images: Array, rows: int, stride: int, channels: int, width: int, total: Array) -> None:
-    """Add the gradient of the weight to `total`, line by line of the output, for two weights at a time.
+    """Add the weight gradient to `total`, one row of the output after another, for two weights at a time.
 
     Parameters
     ----------

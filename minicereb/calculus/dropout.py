@@ -11,7 +11,7 @@ from minicereb.randomness import signed_uniform
 def dropout_mask(like: Array, shape: tuple[int, ...], rate: float, seed: int, *numbers: int) -> Array:
     """Draw the mask that multiplies a layer's response, ``h = x m`` with ``m = [u ≥ p] / (1 - p)`` ``[M-DROPOUT]``.
 
-    On the way back, the derivative is multiplied by the same mask.
+    In the backward pass, the derivative is multiplied by the same mask.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def dropout_mask(like: Array, shape: tuple[int, ...], rate: float, seed: int, *n
     rate : float
         The dropout rate p, from 0 to less than 1.
     seed, *numbers : int
-        Address of the draw, for example layer and step.
+        Seed, and numbers that identify the draw, such as those of the layer and the step.
     """
     drawn = signed_uniform(like, seed, "dropout", numbers, math.prod(shape)).reshape(shape)
     mask = (drawn >= drawn.dtype.type(2 * rate - 1)).astype(like.dtype)

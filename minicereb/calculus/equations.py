@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Equation(NamedTuple):
-    """An equation of the table."""
+    """An equation, as listed in equations.txt."""
 
     tag: str
     formula: str
@@ -17,7 +17,10 @@ class Equation(NamedTuple):
 
 
 def _read() -> tuple[Equation, ...]:
-    """Read blocks of five lines separated by empty lines; the first block explains the format."""
+    """Return the equations of equations.txt.
+
+    Blocks of five lines are separated by empty lines; the first block explains the format.
+    """
     text = resources.files("minicereb.calculus").joinpath("equations.txt").read_text(encoding="utf-8")
     return tuple(Equation(*block.strip().splitlines()) for block in text.split("\n\n")[1:])
 

@@ -1,9 +1,9 @@
-"""Passes through a sparse cerebellum that store no activity: loops for Numba, which take one vector of images at a time.
+"""Numba loops for passes through a sparse cerebellum; they store no activity, and process one vector of images at a time.
 
 A cell's activity is computed, read out and discarded while it is in the processor's registers or its fastest cache. The
 backward pass computes it again, which is cheaper than storing it for every image.
-:class:`minicereb.models.cerebellum.CerebellarNetwork` computes the same passes in NumPy. The drive ``v`` is equal in
-both, bit for bit, so the same cells are active. Outputs and gradients are summed in another order and are equal up to rounding.
+:class:`minicereb.models.cerebellum.CerebellarNetwork` computes the same passes in NumPy. The drive ``v`` is equal in both, bit
+for bit, so the same cells are active. Outputs and gradients are summed in a different order and are equal up to rounding.
 
 Images are columns, in slabs of :func:`minicereb.compiled.vector_length` images: arrays have the shape (slabs, rows, length).
 """
@@ -23,7 +23,7 @@ SLABS = 2  # slabs that share a pass over wiring and readout: with 784 inputs, a
 
 
 def in_slabs(rows: Array) -> Array:
-    """Return images (images, numbers) as slabs (slabs, numbers, length); the last slab is padded with zeros."""
+    """Return images, shape (images, numbers), as slabs, shape (slabs, numbers, length); the last slab is padded with zeros."""
     length = vector_length(rows.dtype)
     slabs = aligned((-(-len(rows) // length), rows.shape[1], length), rows.dtype)
     for slab, part in zip(slabs, range(0, len(rows), length), strict=True):
@@ -34,7 +34,7 @@ def in_slabs(rows: Array) -> Array:
 
 
 def from_slabs(slabs: Array, images: int) -> Array:
-    """Return slabs (slabs, numbers, length) as images (images, numbers)."""
+    """Return slabs, shape (slabs, numbers, length), as images, shape (images, numbers)."""
     rows, length = np.empty((images, slabs.shape[1]), dtype=slabs.dtype), slabs.shape[2]
     for slab, part in zip(slabs, range(0, images, length), strict=True):
         some = rows[part : part + length]
@@ -55,7 +55,7 @@ def _drive(weights: Array, inputs: Array, rest: Array, x: Array, slab: Any, cell
 def read_out_loop(
     weights: Array, inputs: Array, rest: Array, mean: Array, readout: Array, x: Array, tile: Array, out: Array
 ) -> None:
-    """Add the outputs ``Wᵀ(max(Jᵀx + rest, 0) - μ)`` of some cells ``[C1]`` ``[C2]``.
+    """Add a block of cells' contribution to the outputs, ``Wᵀ(max(Jᵀx + rest, 0) - μ)`` ``[C1]`` ``[C2]``.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def read_out_loop(
 def pass_back_loop(
     weights: Array, inputs: Array, rest: Array, readout: Array, x: Array, credit: Array, tile: Array, d_x: Array
 ) -> None:
-    """Add the contribution of some cells to the gradient with respect to the mossy fibres, ``J((W d) ⊙ [v > 0])`` ``[M-DX]``.
+    """Add a block of cells' contribution to the gradient with respect to the mossy fibres, ``J((W d) ⊙ [v > 0])`` ``[M-DX]``.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ def interval_dense(centre: Array, radius: Array, weight: Array, bias: Array) -> 
 def interval_dense_gradients(
     d_centre: Array, d_radius: Array, centre: Array, radius: Array, weight: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Derivatives through :func:`interval_dense`, given the derivatives with respect to its results ``[M-IBP-BP]``.
+    """Backpropagate through :func:`interval_dense`, given the derivatives with respect to its results ``[M-IBP-BP]``.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def interval_dense_gradients(
 
 
 def interval_relu(centre: Array, radius: Array) -> tuple[Array, Array]:
-    """Bound ``max(v, 0)`` for v in a box; all arrays have the same shape, whatever it is ``[M-IBP]``."""
+    """Bound ``max(v, 0)`` for v in a box; all arrays have the same shape ``[M-IBP]``."""
     xp = xp_of(centre)
     high, low = xp.maximum(centre + radius, 0), xp.maximum(centre - radius, 0)
     half = centre.dtype.type(0.5)
@@ -48,7 +48,7 @@ def interval_relu(centre: Array, radius: Array) -> tuple[Array, Array]:
 
 
 def interval_relu_gradients(d_centre: Array, d_radius: Array, centre: Array, radius: Array) -> tuple[Array, Array]:
-    """Derivatives through :func:`interval_relu` with respect to the centre and radius of its input ``[M-IBP-BP]``."""
+    """Backpropagate through :func:`interval_relu`, given the derivatives with respect to its results ``[M-IBP-BP]``."""
     half = d_centre.dtype.type(0.5)
     d_high = half * (d_centre + d_radius) * (centre + radius > 0)
     d_low = half * (d_centre - d_radius) * (centre - radius > 0)

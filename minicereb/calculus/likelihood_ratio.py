@@ -1,8 +1,8 @@
 """The likelihood-ratio paper's equations, each as a function of a few lines; rows are replications of the noise.
 
-These functions are the reference for :class:`minicereb.models.noisy.NoisyLayer` and for the estimators ``plain`` and ``backprop``
-(:mod:`minicereb.learning.estimators`), which compute the same for many images at a time; tests compare their results with
-these functions.
+These functions are the reference for :class:`minicereb.models.noisy.NoisyLayer` and for the estimators ``plain`` and
+``backprop`` (:mod:`minicereb.learning.estimators`), which compute the same quantities for many images at a time; tests compare
+their results with these functions.
 
 References
 ----------
@@ -52,8 +52,8 @@ def noisy_layer(x: Array, weight: Array, bias: Array, noise: Array, activation: 
 def signal_gradient(d_next: Array, next_weight: Array, slope: Array) -> Array:
     """Backpropagate from one layer to the one below: ``δ_l = φ'(v_l) ⊙ (θ_{l+1}ᵀ δ_{l+1})`` ``[G3]``.
 
-    The derivative with respect to the layer's weights is then ``δ_l x_lᵀ``,
-    :func:`minicereb.calculus.dense.dense_weight_gradient`.
+    The derivative with respect to the layer's weights is then ``δ_l x_lᵀ``
+    (:func:`minicereb.calculus.dense.dense_weight_gradient`).
 
     Parameters
     ----------
@@ -86,12 +86,12 @@ def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
     score : array, shape (rows, outputs)
         The scores s(r), from :func:`gaussian_score` or another distribution.
     x : array, shape (rows, inputs)
-        Input of the layer; ones for the bias.
+        Input of the layer; a column of ones gives the gradient of the bias.
 
     Returns
     -------
     array, shape (outputs, inputs)
-        The mean over rows: an unbiased estimate if their noise was drawn independently.
+        The mean over rows, an unbiased estimate if each row's noise is independent of the other rows'.
 
     Examples
     --------
@@ -116,12 +116,12 @@ def unit_credit(losses: Array, baseline: Array | float, score: Array) -> Array:
     baseline : array, shape (rows,), or float
         The baseline b: any numbers that do not depend on the noise of their own row.
     score : array, shape (rows, ...)
-        The score s(r) of every unit, in the shape of the layer: an image of responses, or one time step.
+        The score s(r) of every unit; the axes after the first are those of the layer.
 
     Returns
     -------
     array
-        Shape of `score`; its mean over rows is unbiased.
+        The credit, with the shape of `score`; its mean over rows is unbiased.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from minicereb.errors import InputError
 def one_hot(labels: Array, like: Array) -> Array:
     """Return targets, 1 at the label and 0 elsewhere, with the shape (batch, classes) and dtype of `like`.
 
-    Labels from outside must be checked first (:func:`minicereb.inputs.as_labels`).
+    Labels from a user must be checked first (:func:`minicereb.inputs.as_labels`).
     """
     if labels.shape != like.shape[:1]:
         raise InputError("labels", f"shape {labels.shape}", f"shape {like.shape[:1]}, one for each row of outputs")
@@ -23,7 +23,7 @@ def one_hot(labels: Array, like: Array) -> Array:
 
 
 def squared_error(outputs: Array, labels: Array) -> tuple[Array, Array]:
-    """``l = ½‖ŷ - y‖²`` and its derivative, the climbing fibre's error ``e = ŷ - y`` ``[C3]``.
+    """Squared error ``l = ½‖ŷ - y‖²`` and its derivative, the climbing fibre's error ``e = ŷ - y`` ``[C3]``.
 
     Parameters
     ----------
@@ -47,7 +47,8 @@ def pessimistic_squared_error(outputs: Array, labels: Array) -> tuple[Array, Arr
 
 
 def cross_entropy(outputs: Array, labels: Array) -> tuple[Array, Array]:
-    """``l = log Σ_j exp(z_j) - z_y`` and its derivative ``softmax(z) - y`` ``[M-CE]``; shapes as in :func:`squared_error`.
+    """Cross-entropy ``l = log Σ_j exp(z_j) - z_y`` and its derivative ``softmax(z) - y`` ``[M-CE]``; shapes as in
+    :func:`squared_error`.
 
     The largest output is subtracted first, so that no exponential overflows.
     """
@@ -61,7 +62,7 @@ def cross_entropy(outputs: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def margin(outputs: Array, labels: Array) -> tuple[Array, Array]:
-    """``l = max_{j≠y} z_j - z_y``, positive if and only if the image is misclassified, and its derivative ``[M-MARGIN]``.
+    """Margin ``l = max_{j≠y} z_j - z_y`` and its derivative ``[M-MARGIN]``; positive if and only if the image is misclassified.
 
     Shapes as in :func:`squared_error`. If several wrong classes tie for the largest output, the first one counts.
     """
@@ -74,7 +75,7 @@ def margin(outputs: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def targeted_margin(outputs: Array, labels: Array, targets: Array) -> tuple[Array, Array]:
-    """``l = z_t - z_y`` and its derivative ``[M-MARGIN-T]``.
+    """Targeted margin ``l = z_t - z_y`` and its derivative ``[M-MARGIN-T]``.
 
     Parameters
     ----------
@@ -93,7 +94,9 @@ def targeted_margin(outputs: Array, labels: Array, targets: Array) -> tuple[Arra
 
 
 def targeted_cross_entropy(outputs: Array, labels: Array, targets: Array) -> tuple[Array, Array]:
-    """``l = z_t - log Σ_j exp(z_j)`` and its derivative ``[M-CE-T]``; shapes as in :func:`targeted_margin`."""
+    """Targeted cross-entropy ``l = z_t - log Σ_j exp(z_j)`` and its derivative ``[M-CE-T]``; shapes as in
+    :func:`targeted_margin`.
+    """
     value, d_outputs = cross_entropy(outputs, targets)
     return -value, -d_outputs
 
@@ -105,8 +108,8 @@ TINY = 1e-12  # in the published formulas, to avoid division by zero
 def dlr(outputs: Array, labels: Array) -> tuple[Array, Array]:
     """Difference of logits ratio: ``l = (max_{j≠y} z_j - z_y) / (z_π1 - z_π3 + 1e-12)`` ``[M-DLR]``; shapes as in :func:`margin`.
 
-    π sorts the outputs, largest first. Shifting or scaling the outputs does not change the value. With fewer than three
-    classes the loss is the margin.
+    π orders the outputs from the largest to the smallest. Shifting or scaling the outputs does not change the value. With fewer
+    than three classes the loss is the margin.
     """
     if outputs.shape[1] < 3:
         return margin(outputs, labels)
@@ -116,7 +119,7 @@ def dlr(outputs: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def targeted_dlr(outputs: Array, labels: Array, targets: Array) -> tuple[Array, Array]:
-    """``l = (z_t - z_y) / (z_π1 - ½(z_π3 + z_π4) + 1e-12)`` ``[M-DLR-T]``; shapes as in :func:`targeted_margin`.
+    """Targeted DLR: ``l = (z_t - z_y) / (z_π1 - ½(z_π3 + z_π4) + 1e-12)`` ``[M-DLR-T]``; shapes as in :func:`targeted_margin`.
 
     With fewer than four classes the loss is the targeted margin.
     """
@@ -128,7 +131,10 @@ def targeted_dlr(outputs: Array, labels: Array, targets: Array) -> tuple[Array, 
 
 
 def _over_spread(value: Array, d_value: Array, outputs: Array, d_spread: Array) -> tuple[Array, Array]:
-    """Divide a value by the outputs' spread, which is linear while their order stays the same; also return the derivative."""
+    """Return a value divided by the spread of the outputs, and the derivative of this ratio.
+
+    The spread is linear in the outputs as long as their order stays the same.
+    """
     spread = (outputs * d_spread).sum(axis=1) + TINY
     ratio = value / spread
     return ratio, (d_value - ratio[:, None] * d_spread) / spread[:, None]

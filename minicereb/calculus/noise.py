@@ -3,7 +3,8 @@
 A neuron's noise is ``r = σe``: σ is the *scale* of the distribution (its standard deviation only for the Gaussian), and e has
 unit scale. All distributions are symmetric, so a threshold neuron driven by u fires with probability ``P(u + σe > 0) = F(u/σ)``.
 
-Noise is computed from uniform numbers in [-1, 1], never 0; :meth:`uniforms` says how many the caller must draw.
+Noise is computed from uniform variates in [-1, 1] that are never 0; the method ``uniforms`` returns how many of them are
+needed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LARGEST_POWER = 80.0  # exp of it, and the square of its root, are finite in flo
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Density ``f(e) = exp(-e²/2) / √(2π)``; unit scale is a standard deviation of 1."""
+    """Gaussian noise with density ``f(e) = exp(-e²/2) / √(2π)``; its standard deviation at unit scale is 1."""
 
     name = "gaussian"
     fisher = 1.0  # E[s(e)²]
@@ -33,7 +34,7 @@ class Gaussian:
         return count + count % 2
 
     def draw(self, uniform: Array, count: int) -> Array:
-        """Return `count` independent draws of unit scale, made in place (Box and Muller, 1958)."""
+        """Return `count` independent draws of unit scale, computed in place by the Box-Muller method (1958)."""
         xp, half = xp_of(uniform), len(uniform) // 2
         for block in pass_blocks(uniform[:half]):
             radius, angle = uniform[:half][block], uniform[half:][block]
@@ -49,29 +50,29 @@ class Gaussian:
         return uniform[:count]
 
     def score(self, e: Array) -> Array:
-        """``s(e) = -f'(e)/f(e) = e``: `e` itself, not a copy."""
+        """Return the score ``s(e) = -f'(e)/f(e) = e``, which is `e` itself, not a copy."""
         return e
 
     def density(self, e: Array) -> Array:
-        """``f(e)``."""
+        """Return the density ``f(e)``."""
         return xp_of(e).exp(-0.5 * e * e) * e.dtype.type((2 * math.pi) ** -0.5)
 
     def distribution(self, e: Array) -> Array:
-        """``F(e)``."""
+        """Return the distribution function ``F(e)``."""
         return special_of(e).ndtr(e)
 
     def quantile(self, q: Array) -> Array:
-        """``F⁻¹(q)`` for q in (0, 1)."""
+        """Return the quantile ``F⁻¹(q)`` for q in (0, 1)."""
         return special_of(q).ndtri(q)
 
     def density_ratio(self, e: Array) -> Array:
-        """``f(e)/F(e)``, even where F underflows: ``√(2/π) / erfcx(-e/√2)``."""
+        """Return ``f(e)/F(e) = √(2/π) / erfcx(-e/√2)``, which is accurate even where F underflows."""
         return e.dtype.type((2 / math.pi) ** 0.5) / special_of(e).erfcx(e * e.dtype.type(-(0.5**0.5)))
 
 
 @dataclass(frozen=True)
 class Laplace:
-    """Density ``f(e) = exp(-|e|) / 2``; unit scale is a standard deviation of √2."""
+    """Laplace noise with density ``f(e) = exp(-|e|) / 2``; its standard deviation at unit scale is √2."""
 
     name = "laplace"
     fisher = 1.0
@@ -87,27 +88,27 @@ class Laplace:
         return -xp.sign(uniform) * xp.log(xp.abs(uniform))
 
     def score(self, e: Array) -> Array:
-        """``s(e) = sign(e)``."""
+        """Return the score ``s(e) = sign(e)``."""
         return xp_of(e).sign(e)
 
     def density(self, e: Array) -> Array:
-        """``f(e)``."""
+        """Return the density ``f(e)``."""
         xp = xp_of(e)
         return xp.exp(-xp.abs(e)) * e.dtype.type(0.5)
 
     def distribution(self, e: Array) -> Array:
-        """``F(e)``."""
+        """Return the distribution function ``F(e)``."""
         xp = xp_of(e)
         tail = self.density(e)
         return xp.where(e < 0, tail, 1 - tail)
 
     def quantile(self, q: Array) -> Array:
-        """``F⁻¹(q)`` for q in (0, 1)."""
+        """Return the quantile ``F⁻¹(q)`` for q in (0, 1)."""
         xp = xp_of(q)
         return -xp.sign(q - 0.5) * xp.log(2 * xp.minimum(q, 1 - q))
 
     def density_ratio(self, e: Array) -> Array:
-        """``f(e)/F(e)``, which is 1 below zero."""
+        """Return ``f(e)/F(e)``, which is 1 for e < 0."""
         xp = xp_of(e)
         tail = self.density(e)
         return xp.where(e < 0, e.dtype.type(1), tail / (1 - tail))
@@ -115,7 +116,10 @@ class Laplace:
 
 @dataclass(frozen=True)
 class Logistic:
-    """Density ``f(e) = F(e)(1 - F(e))``, ``F(e) = 1/(1 + exp(-e))``; unit scale is a standard deviation of π/√3."""
+    """Logistic noise with distribution function ``F(e) = 1/(1 + exp(-e))``; its standard deviation at unit scale is π/√3.
+
+    The density is ``f(e) = F(e)(1 - F(e))``.
+    """
 
     name = "logistic"
     fisher = 1 / 3
@@ -126,42 +130,42 @@ class Logistic:
         return count
 
     def draw(self, uniform: Array, count: int) -> Array:
-        """Return `count` independent draws of unit scale: ``±ln((1-q)/q)``; q = \\|uniform\\|/2 is the tail probability."""
+        """Return `count` independent draws of unit scale: ``±ln((1-q)/q)``, where ``q = |uniform|/2`` is the tail probability."""
         xp = xp_of(uniform)
         twice = xp.abs(uniform)
         return xp.sign(uniform) * xp.log((2 - twice) / twice)
 
     def score(self, e: Array) -> Array:
-        """``s(e) = tanh(e/2)``."""
+        """Return the score ``s(e) = tanh(e/2)``."""
         return xp_of(e).tanh(e * e.dtype.type(0.5))
 
     def density(self, e: Array) -> Array:
-        """``f(e)``."""
+        """Return the density ``f(e)``."""
         expit = special_of(e).expit
         return expit(e) * expit(-e)
 
     def distribution(self, e: Array) -> Array:
-        """``F(e)``."""
+        """Return the distribution function ``F(e)``."""
         return special_of(e).expit(e)
 
     def quantile(self, q: Array) -> Array:
-        """``F⁻¹(q)`` for q in (0, 1)."""
+        """Return the quantile ``F⁻¹(q)`` for q in (0, 1)."""
         return special_of(q).logit(q)
 
     def density_ratio(self, e: Array) -> Array:
-        """``f(e)/F(e) = 1 - F(e)``."""
+        """Return ``f(e)/F(e) = 1 - F(e)``."""
         return special_of(e).expit(-e)
 
 
 @dataclass(frozen=True)
 class StudentT:
-    """Student's t with ν degrees of freedom: density proportional to ``(1 + e²/ν)^(-(ν+1)/2)``.
+    """Student's t noise with ν degrees of freedom, whose density is proportional to ``(1 + e²/ν)^(-(ν+1)/2)``.
 
     Parameters
     ----------
     degrees : float
-        Degrees of freedom ν, from 0.5 to 1000. Unit scale is a standard deviation of √(ν/(ν-2)) if ν > 2; for smaller ν
-        the standard deviation is infinite.
+        Degrees of freedom ν, from 0.5 to 1000. The standard deviation at unit scale is √(ν/(ν-2)) if ν > 2, and infinite for
+        smaller ν.
     """
 
     degrees: float = 3.0
@@ -185,24 +189,24 @@ class StudentT:
         return 2 * count
 
     def draw(self, uniform: Array, count: int) -> Array:
-        """Return `count` independent draws of unit scale (Bailey, 1994, the polar method)."""
+        """Return `count` independent draws of unit scale, by the polar method (Bailey, 1994)."""
         xp = xp_of(uniform)
         power = xp.minimum(xp.log(xp.abs(uniform[:count])) * (-2 / self.degrees), LARGEST_POWER)
         square = self.degrees * xp.expm1(power)
         return xp.cos(uniform[count:] * uniform.dtype.type(math.pi)) * xp.sqrt(square)
 
     def score(self, e: Array) -> Array:
-        """``s(e) = (ν+1)e/(ν + e²)``."""
+        """Return the score ``s(e) = (ν+1)e/(ν + e²)``."""
         return (self.degrees + 1) * e / (self.degrees + e * e)
 
     def density(self, e: Array) -> Array:
-        """``f(e)``."""
+        """Return the density ``f(e)``."""
         nu = self.degrees
         height = math.exp(math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2)) / (nu * math.pi) ** 0.5
         return height * (1 + e * e / nu) ** (-(nu + 1) / 2)
 
     def distribution(self, e: Array) -> Array:
-        """``F(e)`` from the incomplete beta function, in whichever of its two forms loses no digits."""
+        """Return ``F(e)`` from the incomplete beta function, in whichever of its two forms loses no digits."""
         xp, half = xp_of(e), e.dtype.type(0.5)
         nu, half_nu = (e.dtype.type(number) for number in (self.degrees, self.degrees / 2))  # typed: NumPy 1 would widen them
         square = e * e
@@ -213,7 +217,7 @@ class StudentT:
         return xp.where(e < 0, tail, 1 - tail)
 
     def quantile(self, q: Array) -> Array:
-        """``F⁻¹(q)`` for q in (0, 1)."""
+        """Return the quantile ``F⁻¹(q)`` for q in (0, 1)."""
         xp, half = xp_of(q), q.dtype.type(0.5)
         nu, half_nu = (q.dtype.type(number) for number in (self.degrees, self.degrees / 2))
         inside = xp.abs(2 * q - 1)
@@ -223,7 +227,7 @@ class StudentT:
         return xp.sign(q - half) * xp.sqrt(nu * xp.where(near, part, 1 - part) / xp.where(near, 1 - part, part))
 
     def density_ratio(self, e: Array) -> Array:
-        """``f(e)/F(e)``; where F underflows, ``\\|s(e)\\|``, which is within a few percent of the ratio."""
+        """Return ``f(e)/F(e)``; where F underflows, return ``|s(e)|``, which is within a few percent of the ratio."""
         xp, least = xp_of(e), e.dtype.type(1e-37)
         below = self.distribution(e)
         return xp.where(below > least, self.density(e) / xp.maximum(below, least), xp.abs(self.score(e)))
@@ -245,10 +249,11 @@ def law_named(name: str, degrees: float | None = None) -> Law:
 def draw_noise(
     like: Array, laws: Sequence[Law | None], shapes: Sequence[tuple[int, ...]], seed: int, stream: str, numbers: tuple[int, ...]
 ) -> tuple[Array | None, ...]:
-    """Draw independent noise of unit scale for several layers from one address (see :mod:`minicereb.randomness`).
+    """Draw independent noise of unit scale for several layers from one random generator.
 
-    For each layer, `laws` has the distribution (None for no noise), and `shapes` has the shape of the noise. The array
-    library and the dtype are those of `like`.
+    The generator is determined by `seed`, `stream` and `numbers` (see :mod:`minicereb.randomness`). For each layer, `laws` has
+    the distribution (None for no noise), and `shapes` has the shape of the noise. The array library and the dtype are those of
+    `like`.
     """
     counts = [math.prod(shape) for shape in shapes]
     takes = [0 if law is None else law.uniforms(count) for law, count in zip(laws, counts, strict=True)]
@@ -275,8 +280,8 @@ def conditional_score(law: Law, fires: Array, a: Array) -> Array:
     Returns
     -------
     array
-        For unit scale: divide by σ for the score of r = σe. Equal to ``(h - p) f(a) / (p(1 - p))``, but also where p rounds
-        to 0 or 1.
+        The score of noise of unit scale; divided by σ, it is the score of r = σe. It equals ``(h - p) f(a) / (p(1 - p))`` with
+        p = F(a), but is accurate even where p rounds to 0 or 1.
     """
     sign = 2 * fires - 1
     return sign * law.density_ratio(sign * a)

@@ -16,7 +16,7 @@ def max_pool(x: Array, size: int) -> tuple[Array, Array]:
     ----------
     x : array, shape (batch, height, width, channels)
     size : int
-        Side of a square; squares do not overlap, and incomplete ones at the edges are ignored.
+        Side of a square; squares do not overlap, and incomplete squares at the edges are ignored.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def max_pool(x: Array, size: int) -> tuple[Array, Array]:
 
 
 def max_pool_input_gradient(d_h: Array, winner: Array, size: int, sides: tuple[int, int]) -> Array:
-    """Input gradient of :func:`max_pool`: `d_h` where a pixel was the largest, else 0.
+    """Input gradient of :func:`max_pool`: `d_h` at the largest pixel of each square, 0 at all others.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def max_pool_input_gradient(d_h: Array, winner: Array, size: int, sides: tuple[i
 
 
 def _places(x: Array, size: int) -> Iterator[Array]:
-    """One view per position in a square: the first pixel of every square, the second, and so on."""
+    """Yield one view for each position within a square: the first pixel of every square, the second pixel, and so on."""
     rows, columns = x.shape[1] // size * size, x.shape[2] // size * size
     for row in range(size):
         for column in range(size):

@@ -48,10 +48,10 @@ def _check_full(weights: Array, x_t: Array) -> None:
 
 
 def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
-    """Do the same as :func:`project` for sparse wiring, with the same sums in the same order, four images at a time.
+    """Compute :func:`project` for sparse wiring, four images at a time, with the sums in the same order.
 
-    Unsigned indices spare Numba a test for negative ones. Bounds are not checked here:
-    :func:`~minicereb.backend.check_synapses` has done so.
+    With unsigned indices, Numba need not test for negative ones. The indices are not checked here, because
+    :func:`~minicereb.backend.check_synapses` has already done so.
     """
     unsigned, zero = np.uint64, out.dtype.type(0)
     fours = x_t.shape[1] // 4 * 4
@@ -74,7 +74,7 @@ def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
 
 
 def bound_activity(drive: Array, reach: Array) -> None:
-    """Turn drives ``v`` and ``r`` of ``[M-BOX]`` into ``u + l`` and ``u - l``, in place."""
+    """Replace the drives v and r of ``[M-BOX]`` by the sum ``u + l`` and the difference ``u - l`` of the bounds, in place."""
     xp = xp_of(drive)
     high = relu(xp.add(drive, reach, out=scratch("high", drive.shape, drive)))
     low = relu(xp.subtract(drive, reach, out=reach), out=reach)
@@ -83,7 +83,10 @@ def bound_activity(drive: Array, reach: Array) -> None:
 
 
 def bounds_loop(weights: Array, inputs: Array, rest: Array, centre: Array, radius: Array, drive: Array, reach: Array) -> None:
-    """Project the centre by the weights and the radius by their absolute values; add the drive at rest; bound the activity."""
+    """Write the sum ``u + l`` and the difference ``u - l`` of the cells' bounds ``[M-BOX]``, for sparse wiring.
+
+    The centre is projected by the weights, and the radius by their absolute values; the drive at rest is added to the centre.
+    """
     zero = drive.dtype.type(0)
     for cell in range(len(weights)):
         v, r = drive[cell], reach[cell]
@@ -106,7 +109,7 @@ def bounds_loop(weights: Array, inputs: Array, rest: Array, centre: Array, radiu
 def add_project_input_gradient(
     weights: Array, inputs: Array | None, d_v: Array, d_x_t: Array, fresh: bool = False, width: int | None = None
 ) -> Array:
-    """Add the block's contribution ``J d_v`` to the gradient of the mossy fibres, and return it.
+    """Add the block's contribution ``J d_v`` to the gradient with respect to the mossy fibres, and return this gradient.
 
     Parameters
     ----------

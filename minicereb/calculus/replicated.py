@@ -1,7 +1,7 @@
 """Losses of noisy outputs: one value per image and replication of its noise.
 
-Outputs are (classes, images, replications), classes first, so that sums over classes run over contiguous memory. There is one
-label per image.
+Outputs have the shape (classes, images, replications), classes first, so that sums over classes run over contiguous memory.
+There is one label per image.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ class ReplicatedLoss(Protocol):
     smooth: bool  # whether `derivative` exists
 
     def value(self, outputs: Array, labels: Array) -> Array:
-        """Loss (images, replications), given outputs (classes, images, replications) and labels (images,)."""
+        """Return the loss, shape (images, replications), given outputs (classes, images, replications) and labels (images,)."""
 
     def derivative(self, outputs: Array, labels: Array) -> Array:
-        """Gradient of the value, with the shape of the outputs."""
+        """Return the gradient of the loss, with the shape of the outputs."""
 
 
 def _of_label(outputs: Array, labels: Array) -> Array:
-    """Output of each image's own class, shape (images, replications)."""
+    """Return the output of each image's own class, shape (images, replications)."""
     return outputs[labels, xp_of(outputs).arange(len(labels))]
 
 
 def _targets(outputs: Array, labels: Array) -> Array:
-    """One-hot targets, shape (classes, images, 1)."""
+    """Return one-hot targets, shape (classes, images, 1)."""
     classes = xp_of(outputs).arange(len(outputs), dtype=labels.dtype)
     return (classes[:, None] == labels[None, :]).astype(outputs.dtype)[:, :, None]
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """``L = log Σ_j exp(z_j) - z_y`` ``[M-CE]``, the paper's L_c."""
+    """Cross-entropy ``L = log Σ_j exp(z_j) - z_y`` ``[M-CE]``, called L_c in the paper."""
 
     smooth = True
 
     def value(self, outputs: Array, labels: Array) -> Array:
-        """Shapes as in :class:`ReplicatedLoss`."""
+        """Return the loss; shapes are as in :class:`ReplicatedLoss`."""
         xp = xp_of(outputs)
         largest = outputs.max(axis=0)
         exponentials = outputs - largest
@@ -57,7 +57,7 @@ class CrossEntropy:
         return loss
 
     def derivative(self, outputs: Array, labels: Array) -> Array:
-        """``softmax(z) - y``."""
+        """Return ``softmax(z) - y``."""
         softmax = probabilities(outputs)
         softmax -= _targets(outputs, labels)
         return softmax
@@ -65,7 +65,7 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class ZeroOne:
-    """``L = 0`` if no other output exceeds the label's, else 1 ``[G-ZEROONE]``.
+    """0-1 loss: 0 if no output exceeds that of the label, otherwise 1 ``[G-ZEROONE]``.
 
     The formula in the paper is inverted; the paper's text says that the loss is 0 for a correct prediction.
     """
@@ -73,7 +73,7 @@ class ZeroOne:
     smooth = False
 
     def value(self, outputs: Array, labels: Array) -> Array:
-        """Shapes as in :class:`ReplicatedLoss`."""
+        """Return the loss; shapes are as in :class:`ReplicatedLoss`."""
         return (_of_label(outputs, labels) < outputs.max(axis=0)).astype(outputs.dtype)
 
     def derivative(self, outputs: Array, labels: Array) -> Array:
@@ -88,7 +88,7 @@ class OfRows:
     Parameters
     ----------
     function : callable
-        Maps outputs (rows, classes) and labels (rows,) to value (rows,) and derivative.
+        Takes outputs, shape (rows, classes), and labels, shape (rows,); returns the values, shape (rows,), and the derivative.
     """
 
     function: Callable[[Array, Array], tuple[Array, Array]] = cross_entropy
@@ -99,11 +99,11 @@ class OfRows:
         return self.function(rows, labels.repeat(outputs.shape[2]))
 
     def value(self, outputs: Array, labels: Array) -> Array:
-        """Shapes as in :class:`ReplicatedLoss`."""
+        """Return the loss; shapes are as in :class:`ReplicatedLoss`."""
         return self._at(outputs, labels)[0].reshape(outputs.shape[1:])
 
     def derivative(self, outputs: Array, labels: Array) -> Array:
-        """Shape of `outputs`."""
+        """Return the gradient, with the shape of `outputs`."""
         return self._at(outputs, labels)[1].T.reshape(outputs.shape)
 
 
@@ -116,7 +116,7 @@ def loss_named(name: str) -> CrossEntropy | ZeroOne:
 
 
 def probabilities(outputs: Array) -> Array:
-    """Softmax over the first axis."""
+    """Return the softmax over the first axis."""
     xp = xp_of(outputs)
     softmax = outputs - outputs.max(axis=0)
     xp.exp(softmax, out=softmax)
@@ -127,9 +127,9 @@ def probabilities(outputs: Array) -> Array:
 def error_probability(outputs: Array, labels: Array, law: Law, scale: Array, nodes: Array, weights: Array | None = None) -> Array:
     """Mean 0-1 loss over independent noise on the outputs ``[M-ZEROONE]``.
 
-    ``1 - mean_q ∏_{j≠y} F((z_y - z_j)/σ + t_q)``: given the noise σt on the label's own output, the other outputs stay below it
-    independently of each other. If the nodes t are drawn from the noise, the mean over them is unbiased for any number of nodes;
-    with quadrature nodes it is the integral over t.
+    The loss is ``1 - mean_q ∏_{j≠y} F((z_y - z_j)/σ + t_q)``. It is a product because, given the noise σt on the label's own
+    output, the other outputs stay below it independently of each other. If the nodes t are drawn from the noise distribution,
+    the mean over them is unbiased for any number of nodes; with quadrature nodes it is the integral over t.
 
     Parameters
     ----------
@@ -140,9 +140,9 @@ def error_probability(outputs: Array, labels: Array, law: Law, scale: Array, nod
     scale : array, shape (1,)
         σ.
     nodes : array, shape (nodes, images, replications)
-        The nodes t, in this shape or in one that can be broadcast to it.
+        The nodes t, in a shape that can be broadcast to this one.
     weights : array, shape (nodes,), optional
-        Quadrature weights; by default all nodes weigh the same.
+        Quadrature weights; by default, all nodes have the same weight.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def error_probability(outputs: Array, labels: Array, law: Law, scale: Array, nod
 def error_probability_gradient(
     outputs: Array, labels: Array, law: Law, scale: Array, nodes: Array, weights: Array | None = None
 ) -> Array:
-    """Gradient of :func:`error_probability`, with the shape of the outputs."""
+    """Return the gradient of :func:`error_probability`, with the shape of the outputs."""
     others = 1 - _targets(outputs, labels)
     lead, ahead = _ahead(outputs, labels, law, scale, nodes, weights)
     derivative = (ahead * law.density_ratio(lead)).sum(axis=1) * others / scale

@@ -1,4 +1,4 @@
-"""How much each independent input contributes to a function's variance: Sobol' indices, from samples that exchange inputs."""
+"""Sobol' indices: how much independent inputs contribute to a function's variance, from samples with exchanged inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Exchanged(NamedTuple):
-    """What some inputs contribute to the variance of f, one unbiased estimate per sample.
+    """The contribution of some inputs to the variance of f, with one unbiased estimate per sample.
 
     Attributes
     ----------
@@ -24,20 +24,20 @@ class Exchanged(NamedTuple):
 
 
 def exchanged(f: np.ndarray, other: np.ndarray, mixed: np.ndarray) -> Exchanged:
-    """Estimate what some inputs contribute to the variance of f from pairs of independent samples ``[M-INDEX]``.
+    """Estimate the contribution of some inputs to the variance of f, from pairs of independent samples ``[M-INDEX]``.
 
     Parameters
     ----------
     f, other : array of float64, shape (..., samples)
         f at the samples e, and at the independent samples e'; at least two samples.
     mixed : array of float64, same shape
-        f at e' with the inputs in question taken from e.
+        f at e', but with the inputs in question taken from e.
 
     Returns
     -------
     Exchanged
-        The mean over samples of each is unbiased: of `alone`, because ``mixed - other`` has mean 0 and the centre c that is
-        subtracted from f is the mean of the other samples. Small contributions have small variances.
+        Both means over the samples are unbiased. For `alone`, this holds because ``mixed - other`` has mean 0, and the centre c
+        that is subtracted from f is the mean of the other samples. Small contributions have small variances.
 
     References
     ----------
@@ -67,7 +67,10 @@ class Share(NamedTuple):
 
 
 def share(part: np.ndarray, variance: np.ndarray) -> Share:
-    """Return the mean of a part divided by the mean of the variance, both of shape (samples,); the error is by the jackknife."""
+    """Return the mean of a part of the variance divided by the mean of the variance.
+
+    Both arrays have the shape (samples,). The standard error is estimated by the jackknife.
+    """
     number, (a, v) = len(part), (float(each.sum()) for each in (part, variance))
     without = (a - part) / (v - variance)
     error = np.sqrt((number - 1) / number * np.square(without - without.mean()).sum())

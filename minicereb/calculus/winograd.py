@@ -18,7 +18,7 @@ PIXELS = ((0, 2), (1, 2), (2, 1), (1, 3))  # Bᵀ: each place is the difference 
 
 
 def applies(height: int, width: int, stride: int, padding: int, images: tuple[int, ...], outputs: int) -> bool:
-    """Whether this method applies and is faster: 3 × 3 kernels, stride and padding 1, even sides, many channels.
+    """Return whether this method applies and is faster: 3 × 3 kernels, stride and padding 1, even sides, and many channels.
 
     The first four arguments describe the kernel; `images` has the shape (batch, height, width, channels).
     """
@@ -111,7 +111,7 @@ def _parts(x: Array, outputs: int) -> list[slice]:
 
 
 def _pixel_sums(x: Array) -> Array:
-    """``xB``, the sums across each tile: shape (4 places, batch, height + 2, width / 2 · channels).
+    """Return ``xB``, the sums across each tile: shape (4 places, batch, height + 2, width / 2 · channels).
 
     The even and the odd columns of the padded image are stored separately, so that neighbouring tiles are adjacent in memory.
     """
@@ -135,7 +135,7 @@ def _pixel_sums(x: Array) -> Array:
 
 
 def _tiles(sums: Array, down: int, out: Array) -> Array:
-    """Write ``BᵀxB`` to `out`, shape (4, tiles, channels), for one place down the tiles and all four places across them."""
+    """Write ``BᵀxB`` to `out`, shape (4, tiles, channels), for one vertical place (`down`) and all four horizontal places."""
     height = sums.shape[2] - 2
     rows = [sums[:, :, row : row + height : 2] for row in range(4)]
     _pixel_sum(down, rows, out.reshape(rows[0].shape))
@@ -143,13 +143,13 @@ def _tiles(sums: Array, down: int, out: Array) -> Array:
 
 
 def _pixel_sum(place: int, pixels: list[Array], out: Array) -> None:
-    """``Bᵀ`` along one side of a tile, at one of its four places."""
+    """Apply ``Bᵀ`` along one side of a tile, for one of the four places."""
     one, other = PIXELS[place]
     (xp_of(out).add if place == 1 else xp_of(out).subtract)(pixels[one], pixels[other], out=out)
 
 
 def _credit_sums(d_v: Array) -> Array:
-    """``AδAᵀ``, shape (4 places down, 4 across, tiles, outputs)."""
+    """Return ``AδAᵀ``, shape (4 places down, 4 across, tiles, outputs)."""
     xp, (batch, height, width, outputs) = xp_of(d_v), d_v.shape
     sums = scratch("credit", (4 * batch * height * width, outputs), d_v)
     sums = sums.reshape(4, 4, batch, height // 2, width // 2, outputs)
@@ -165,7 +165,7 @@ def _credit_sums(d_v: Array) -> Array:
 
 
 def _kernel_sums(weight: Array) -> Array:
-    """``GθGᵀ``, shape (4 places down, 4 across, outputs, channels)."""
+    """Return ``GθGᵀ``, shape (4 places down, 4 across, outputs, channels)."""
 
     def sums(first: Array, second: Array, third: Array) -> tuple[Array, ...]:  # G along one side
         outer, inner = (first + third) / 2, second / 2
@@ -179,7 +179,7 @@ def _kernel_sums(weight: Array) -> Array:
 
 
 def _kernel_sums_adjoint(d_kernels: Array) -> Array:
-    """``GᵀuG``, shape (outputs, 3, 3, channels)."""
+    """Return ``GᵀuG``, shape (outputs, 3, 3, channels)."""
 
     def back(first: Array, second: Array, third: Array, last: Array) -> tuple[Array, ...]:  # Gᵀ along one side
         outer, inner = (second + third) / 2, (second - third) / 2

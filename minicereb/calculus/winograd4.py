@@ -41,10 +41,10 @@ Vectors = tuple[Any, ...]
 
 
 def applies(x: Array, outputs: int) -> bool:
-    """Whether the larger tiles can be used where :mod:`minicereb.calculus.winograd` can; if so, they are faster.
+    """Return whether the larger tiles can be used; if so, they are faster than the tiles of :mod:`minicereb.calculus.winograd`.
 
-    The larger tiles need Numba, sides that are multiples of four, and numbers of channels and outputs that are multiples of
-    the vector length.
+    Beyond the conditions for the smaller tiles, they need Numba, sides that are multiples of four, and numbers of channels and
+    outputs that are multiples of the vector length.
     """
     length = vector_length(x.dtype)
     fits = not (x.shape[1] % 4 or x.shape[2] % 4 or x.shape[3] % length or outputs % length)
@@ -127,12 +127,12 @@ def _parts(x: Array) -> list[slice]:
 
 
 def _kernel_matrix(like: Array) -> Array:
-    """``G ⊗ G``, shape (36 places, 9 weights)."""
+    """Return ``G ⊗ G``, shape (36 places, 9 weights)."""
     return np.kron(KERNEL, KERNEL).astype(like.dtype)
 
 
 def _kernel_sums(weight: Array) -> Array:
-    """``GθGᵀ``, shape (36 places, outputs, channels)."""
+    """Return ``GθGᵀ``, shape (36 places, outputs, channels)."""
     outputs, _, _, channels = weight.shape
     kernels = np.empty((36, outputs, channels), dtype=weight.dtype)
 
@@ -145,7 +145,7 @@ def _kernel_sums(weight: Array) -> Array:
 
 
 def _places(slot: str, images: Array) -> Array:
-    """Memory for the sums of some images at all places, shape (36, tiles + 1, numbers).
+    """Return memory for the sums of some images at all places, shape (36, tiles + 1, numbers).
 
     The extra tile at the end is unused: it keeps a tile's places in different sets of the cache.
     """
@@ -155,7 +155,10 @@ def _places(slot: str, images: Array) -> Array:
 
 
 def _sums(loop: Loop, slot: str, images: Array) -> Array:
-    """Return the sums of :func:`pixel_sums_loop` or :func:`credit_sums_loop`, compiled: array, shape (36, tiles + 1, numbers)."""
+    """Return the sums that `loop`, the compiled :func:`pixel_sums_loop` or :func:`credit_sums_loop`, computes for some images.
+
+    The sums have the shape (36, tiles + 1, numbers).
+    """
     _, height, width, _ = images.shape
     places, room = _places(slot, images), _scratch_vectors(6 * (width + 2), images)
     loop(in_vectors(images), height, width, room, in_vectors(places))
@@ -163,7 +166,7 @@ def _sums(loop: Loop, slot: str, images: Array) -> Array:
 
 
 def _scratch_vectors(count: int, like: Array) -> Array:
-    """Memory for a loop to overwrite, shape (count, 1, length)."""
+    """Return memory for a loop to overwrite, shape (count, 1, length)."""
     return in_vectors(scratch("vectors", (count, vector_length(like.dtype)), like))
 
 
@@ -243,7 +246,7 @@ def credit_sums_loop(d_v: Array, height: int, width: int, block: Array, places: 
 
 @part_of_loop
 def along_pixels(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, number: Any) -> Vectors:
-    """``Bᵀ`` along one side of a tile: the values at six places from six pixels."""
+    """Apply ``Bᵀ`` along one side of a tile: six pixels give the values at six places."""
     outer, inner = add_product(e, number(-2), c), number(POINTS[1]) * add_product(d, number(-2), b)
     far_outer, far_inner = add_product(e, number(-0.5), c), number(POINTS[3]) * add_product(d, number(-0.5), b)
     first, last = add_product(a + e, number(-2.5), c), add_product(b + f, number(-2.5), d)
@@ -252,7 +255,7 @@ def along_pixels(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, num
 
 @part_of_loop
 def along_places(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, number: Any) -> Vectors:
-    """``Aᵀ`` along one side of a tile: four outputs from six places, weighted by powers of the places' points."""
+    """Apply ``Aᵀ`` along one side of a tile: six places, weighted by powers of their points, give four outputs."""
     even, odd = b + c, number(POINTS[1]) * (b - c)
     far_even, far_odd = d + e, number(POINTS[3]) * (d - e)
     third = add_product(number(2) * far_even, number(0.5), even)
@@ -261,7 +264,7 @@ def along_places(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, num
 
 @part_of_loop
 def along_credits(a: Array, b: Array, c: Array, d: Array, number: Any) -> Vectors:
-    """``A`` along one side of a tile: the credits of six places from the credits of four outputs."""
+    """Apply ``A`` along one side of a tile: the credits of four outputs give the credits of six places."""
     even, odd = add_product(a, number(0.5), c), number(POINTS[1]) * add_product(b, number(0.5), d)
     far_even, far_odd = add_product(a, number(2), c), number(POINTS[3]) * add_product(b, number(2), d)
     return a, even + odd, even - odd, far_even + far_odd, far_even - far_odd, d

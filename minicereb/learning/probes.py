@@ -38,7 +38,7 @@ class DrawnUnits(NamedTuple):
         return _columns(values)[self.units, xp_of(values).arange(len(self.units))[:, None]]
 
     def scatter(self, found: Array, shape: tuple[int, ...]) -> Array:
-        """Return an unbiased estimate of the values of all units, (units, images, replications), from those of the drawn units."""
+        """Return unbiased estimates of the values of all units, (units, images, replications), from those of the drawn units."""
         xp, runs = xp_of(found), len(found)
         places = self.units * runs + xp.arange(runs)[:, None]
         total = xp.bincount(places.ravel(), (found / self.times).ravel(), shape[0] * runs)

@@ -42,7 +42,7 @@ class CerebellumCache(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CerebellarNetwork:
-    """``ŷ = Wᵀ(max(Jᵀx, 0) - μ)``, computed a block of granule cells at a time.
+    """The cerebellum ``ŷ = Wᵀ(max(Jᵀx, 0) - μ)``, computed one block of granule cells at a time.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ class CerebellarNetwork:
     ltd_mean : array, shape (cells,)
         μ of ``[C-LTD]``: the mean activity that long-term depression subtracts; zeros without LTD.
     readout : array, shape (cells, classes)
-        W, the synapses from parallel fibres to Purkinje cells, which are the only ones that learn.
+        W, the weights of the synapses from parallel fibres to Purkinje cells, which are the only ones that learn.
     fires_above : float, optional
-        The threshold θ of ``[M-FIBRES]``, for mossy fibres that fire or are silent; by default they are graded.
+        The threshold θ of ``[M-FIBRES]``, above which a mossy fibre fires; by default, the fibres are graded.
     """
 
     wiring: Wiring
@@ -63,13 +63,13 @@ class CerebellarNetwork:
 
     @property
     def bytes_per_image(self) -> int:
-        """Memory per additional image in a forward pass and its input gradient."""
+        """Bytes of memory per additional image in a forward pass and its input gradient."""
         return self.wiring.cells + 64 * self.wiring.width
 
     def forward(self, x: Array) -> tuple[Array, CerebellumCache]:
-        """Purkinje outputs.
+        """Return the outputs of the Purkinje cells.
 
-        z is never formed: ``Wᵀ(h - μ) = Wᵀh - Wᵀμ``.
+        z itself is not computed, because ``Wᵀ(h - μ) = Wᵀh - Wᵀμ``.
 
         Parameters
         ----------
@@ -116,16 +116,20 @@ class CerebellarNetwork:
 
     @property
     def of_fibres(self) -> CerebellarNetwork:
-        """The circuit without its threshold: its input is the activity of the mossy fibres."""
+        """The network without its threshold, whose input is the activity of the mossy fibres."""
         return replace(self, fires_above=None)
 
     def input_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
-        """Gradient of the pixels: :meth:`fibre_gradient` ``[M-DX]``, or 0 if the fibres have a threshold."""
+        """Return the gradient with respect to the pixels: :meth:`fibre_gradient` ``[M-DX]``, or 0 if the fibres have a
+        threshold.
+        """
         gradient = self.fibre_gradient(d_outputs, cache)
         return gradient if self.fires_above is None else xp_of(gradient).zeros_like(gradient)
 
     def fibre_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
-        """Gradient with respect to the mossy fibres ``[M-DX]``; passed straight through a threshold, it can guide an attack.
+        """Return the gradient with respect to the mossy fibres ``[M-DX]``.
+
+        Passed straight through a threshold, this gradient can guide an attack.
 
         Parameters
         ----------
@@ -161,7 +165,7 @@ class CerebellarNetwork:
         return total if by_rows else xp.ascontiguousarray(total.T)
 
     def _loop(self, loop: Loop, x: Array) -> Loop | None:
-        """Return a loop of :mod:`minicereb.calculus.fused` in machine code, or None to use NumPy's operations."""
+        """Return a compiled loop of :mod:`minicereb.calculus.fused`, or None if NumPy must be used instead."""
         wiring, length = self.wiring, vector_length(x.dtype)
         arrays = wiring.weights, wiring.at_rest, self.ltd_mean, self.readout
         if wiring.inputs is None or wiring.matrix is not None or any(array.dtype != x.dtype for array in arrays):
@@ -173,8 +177,8 @@ class CerebellarNetwork:
 def _over_slabs(loop: Loop, synapses: tuple[Array, ...], slabs: tuple[Array, ...], rows: int) -> Array:
     """Return the sum that `loop` adds up over blocks of cells, shape (slabs, rows, length).
 
-    The sum for an image depends neither on the other images nor on the number of threads. Threads share the slabs if there are
-    enough of them, and otherwise the cells.
+    The sum for an image depends neither on the other images nor on the number of threads. Threads divide the slabs among
+    themselves if there are enough slabs, and otherwise the cells.
     """
     cells, first = len(synapses[0]), slabs[0]
     length = first.shape[2]

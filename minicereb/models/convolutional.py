@@ -1,7 +1,7 @@
 """Layers of convolutional networks, and the untrained network: stages of 3×3 convolutions with pooling, then dense layers.
 
-Arrays between layers have the shape (batch, height, width, channels). :class:`Images` makes them from rows of pixels, and
-:class:`Flat` turns them into rows.
+Arrays between layers have the shape (batch, height, width, channels). :class:`Images` turns rows of pixels into such arrays,
+and :class:`Flat` turns such arrays into rows.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Images:
     mean, deviation : array, shape (channels,)
         Fixed statistics of the pixels; the ε of an attack still refers to pixel values from 0 to 1.
     bytes_per_image : int
-        Memory that an image takes in the whole network.
+        Bytes of memory that an image needs in the whole network.
     """
 
     shape: tuple[int, int, int]
@@ -69,15 +69,17 @@ class Flat:
         return x.reshape(len(x), math.prod(x.shape[1:])), x.shape[1:]
 
     def input_gradient(self, d_rows: Array, shape: tuple[int, ...]) -> Array:
-        """Return the gradient of the images."""
+        """Return the gradient with respect to the images."""
         return d_rows.reshape(len(d_rows), *shape)
 
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """Two-dimensional convolution; `weight` is (outputs, kernel height, kernel width, channels), `bias` is (outputs,).
+    """Two-dimensional convolution.
 
-    With `minimal`, as in training, faster methods with different rounding are used, such as minimal filtering.
+    `weight` has the shape (outputs, kernel height, kernel width, channels), and `bias` has the shape (outputs,).
+
+    With `minimal`, as in training, faster methods that round differently are used, such as minimal filtering.
     """
 
     weight: Array
@@ -91,7 +93,7 @@ class Convolution:
         return convolution(x, self.weight, self.bias, self.stride, self.padding, self.minimal), x
 
     def input_gradient(self, d_v: Array, x: Array) -> Array:
-        """Return the gradient of x."""
+        """Return the gradient with respect to x."""
         return convolution_input_gradient(d_v, self.weight, x.shape[1:3], self.stride, self.padding, self.minimal)
 
     def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
@@ -101,12 +103,12 @@ class Convolution:
         return {"weight": d_weight, "bias": d_bias}
 
     def while_learning(self, seed: int, *numbers: int) -> Convolution:
-        """Return the faster layer, which is used only in training because no certificate bounds its rounding."""
+        """Return the layer with `minimal`, which is only for training, because certificates do not bound its rounding errors."""
         return replace(self, minimal=True)
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays that learn."""
+        """The arrays that are learned, by name."""
         return {"weight": self.weight, "bias": self.bias}
 
 
@@ -122,7 +124,7 @@ class MaxPool:
         return h, (winner, x.shape[1:3])
 
     def input_gradient(self, d_h: Array, cache: tuple[Array, tuple[int, int]]) -> Array:
-        """Return the gradient of x."""
+        """Return the gradient with respect to x."""
         winner, sides = cache
         check_credit(d_h, winner.shape)
         return max_pool_input_gradient(d_h, winner, self.size, sides)
@@ -130,7 +132,7 @@ class MaxPool:
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm:
-    """Batch normalisation ``[M-BN]``, by fixed statistics except in training.
+    """Batch normalisation ``[M-BN]``, which uses fixed statistics except in training.
 
     Parameters
     ----------
@@ -153,16 +155,16 @@ class BatchNorm:
         return h, scale
 
     def input_gradient(self, d_h: Array, scale: Array) -> Array:
-        """Return the gradient of v."""
+        """Return the gradient with respect to v."""
         return d_h * scale
 
     def while_learning(self, seed: int, *numbers: int) -> BatchNormLearning:
-        """Return the layer in training mode, which normalises by its batch."""
+        """Return the layer in training mode, which normalises by the batch's own statistics."""
         return BatchNormLearning(self)
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays that learn."""
+        """The arrays that are learned, by name."""
         return {"gamma": self.gamma, "beta": self.beta}
 
     @property
@@ -178,7 +180,7 @@ class BatchNormLearning:
     layer: BatchNorm
 
     def forward(self, v: Array) -> tuple[Array, BatchNormCache]:
-        """Normalise, and update the layer's moving averages (variance with n - 1 in its denominator)."""
+        """Normalise, and update the layer's moving averages; the variance for these is divided by n - 1."""
         h, cache = batchnorm.batch_norm(v, self.layer.gamma, self.layer.beta)
         count = math.prod(v.shape[:-1])
         unbiased = cache.variance * (count / max(1, count - 1))
@@ -188,7 +190,7 @@ class BatchNormLearning:
         return h, cache
 
     def input_gradient(self, d_h: Array, cache: BatchNormCache) -> Array:
-        """Return the gradient of v, including the paths through the batch's statistics."""
+        """Return the gradient with respect to v, including the paths through the batch's statistics."""
         return batchnorm.batch_norm_input_gradient(d_h, cache)
 
     def weight_gradient(self, d_h: Array, cache: BatchNormCache) -> dict[str, Array]:
@@ -196,7 +198,7 @@ class BatchNormLearning:
         return self.gradients(d_h, cache, False)[0]
 
     def gradients(self, d_h: Array, cache: BatchNormCache, by_input: bool) -> tuple[dict[str, Array], Array | None]:
-        """Return the gradients of gamma and beta and, with `by_input`, the gradient of v, written to `d_h`."""
+        """Return the gradients of gamma and beta and, with `by_input`, the gradient with respect to v, written to `d_h`."""
         d_gamma, d_beta = batchnorm.batch_norm_weight_gradient(d_h, cache)
         d_v = batchnorm.batch_norm_input_gradient(d_h, cache, (d_gamma, d_beta), out=d_h) if by_input else None
         return {"gamma": d_gamma, "beta": d_beta}, d_v
@@ -217,25 +219,25 @@ class Dropout:
         return d_h
 
     def while_learning(self, seed: int, *numbers: int) -> DropoutLearning:
-        """Return the layer in training mode, with noise drawn from this address."""
+        """Return the layer in training mode; `seed` and `numbers` determine its mask."""
         return DropoutLearning(self.rate, seed, numbers)
 
 
 @dataclass(frozen=True)
 class DropoutLearning:
-    """Dropout ``[M-DROPOUT]`` in training, with noise drawn from an address."""
+    """Dropout in training ``[M-DROPOUT]``; `seed` and `numbers` determine the mask."""
 
     rate: float
     seed: int
     numbers: tuple[int, ...] = field(default=())
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        """Return x without the silenced units, and the mask."""
+        """Return x multiplied by the mask, and the mask."""
         mask = dropout_mask(x, x.shape, self.rate, self.seed, *self.numbers)
         return x * mask, mask
 
     def input_gradient(self, d_h: Array, mask: Array) -> Array:
-        """Return the gradient of x."""
+        """Return the gradient with respect to x."""
         return d_h * mask
 
 
@@ -245,7 +247,7 @@ def vgg11(width: float) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
     Parameters
     ----------
     width : float
-        Factor for the number of outputs of every layer except the last; each number is rounded and at least 1.
+        Factor for the number of outputs of every layer except the last; the result is rounded and at least 1.
 
     Returns
     -------
@@ -285,16 +287,16 @@ def initial_convolutional(
         Seed of the weights, which are normal with variance 2 / (inputs of a unit), or 1 / inputs for the output layer;
         biases start at 0.
     stages : tuple of tuple of int
-        For each stage, the outputs of its convolutions, 3×3 with padding 1, each followed by ReLU; a stage ends with 2×2 max
-        pooling.
+        For each stage, the number of outputs of each of its convolutions. A convolution is 3×3 with padding 1, followed by
+        ReLU; a stage ends with 2×2 max pooling.
     hidden : tuple of int
-        Units of the dense hidden layers.
+        Number of units in each dense hidden layer.
     batch_norm : bool
-        Whether each convolution is normalised.
+        Whether each convolution is followed by batch normalisation.
     dropout : tuple of float
-        Dropout rates: after each pooling, and after each dense hidden layer.
+        Dropout rate after each pooling, and dropout rate after each dense hidden layer.
     normalisation : tuple of array
-        Mean and deviation of each channel of the pixels.
+        Mean and standard deviation of the pixels in each channel.
     """
     if len(image_shape) not in (2, 3):
         raise InputError("dataset", image_shape, "a data set of images: a convolution needs rows and columns")

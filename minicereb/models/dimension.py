@@ -1,4 +1,4 @@
-"""Inner products of the granule layer's activity between images, from which its dimension is computed."""
+"""Inner products of the granule layer's activity between images, from which the activity's dimension is computed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class GranuleGram(NamedTuple):
     products : array of float64, shape (images, images), on the host
         ``G_pq = Σ_i h_i(x_p) h_i(x_q)``, symmetric.
     active : float
-        Share of (cell, image) pairs with h > 0.
+        Fraction of (cell, image) pairs with h > 0.
     """
 
     products: np.ndarray
@@ -38,9 +38,9 @@ class GranuleGram(NamedTuple):
 def granule_gram(wiring: Wiring, x: Array, thresholds: Array | None = None) -> GranuleGram:
     """Return the inner products of the granule layer's activity between all pairs of images.
 
-    The full activity matrix is never stored: a few thousand cells are computed at a time, which takes memory for
-    the inner products and for images × 2,048 numbers. Blocks and tiles have a fixed size, so results do not depend
-    on threads or memory. Products are computed in the dtype of `x` and summed over blocks in float64.
+    The full activity matrix is never stored: 2,048 cells are computed at a time, so memory is needed for their activity and for
+    the inner products only. Blocks and tiles have a fixed size, so results do not depend on threads or memory. Products are
+    computed in the dtype of `x` and summed over blocks in float64.
 
     Parameters
     ----------
@@ -108,13 +108,16 @@ def normal_thresholds(wiring: Wiring, level: float) -> Array:
 
 
 def drawn_thresholds(wiring: Wiring, x: Array, level: float) -> Array:
-    """Return each cell's threshold, which its drive exceeds for a share f of these images, or for fewer if many drives are equal.
+    """Return a threshold for each cell, which its drive exceeds for the fraction f of the images.
+
+    If many drives are equal, a threshold may be exceeded for fewer images.
 
     Parameters
     ----------
     wiring : Wiring
     x : array of float, shape (images, inputs)
-        Images other than those studied, so that an image's activity does not depend on the other images.
+        Images that determine the thresholds. They should not be those whose activity is then studied; otherwise the activity
+        for one image would depend on the other images.
     level : float
         The coding level f, above 0 and below 1.
 

@@ -14,14 +14,14 @@ from minicereb.parallel import cell_blocks, row_blocks, run_lanes, scratch
 
 @dataclass(frozen=True, eq=False)
 class FirstLayer:
-    """``v = J a(x) + r``, and the outputs as a function of v alone.
+    """A linear first layer ``v = J a(x) + r``, and the outputs as a function of v alone.
 
     A model provides a ``FirstLayer`` as its property ``first_layer``. Images are rows: `v` has the shape (images, cells).
 
     Parameters
     ----------
     wiring : Wiring
-        The projection J, and r as its drive at rest.
+        The projection J; its drive at rest is r.
     readout, offset : array, shapes (cells, classes) and (classes,), optional
         The weights W and the bias b, if the outputs are ``max(v, 0) W + b``.
     after : layer, optional
@@ -38,7 +38,7 @@ class FirstLayer:
     fires_above: float | None = None
 
     def activity(self, x: Array) -> Array:
-        """Return a(x) of images `x`, shape (images, inputs)."""
+        """Return a(x) for images `x`, shape (images, inputs)."""
         return mossy(x, self.fires_above)
 
     def drive(self, activity: Array) -> Array:

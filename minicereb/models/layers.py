@@ -1,8 +1,8 @@
 """Layers: frozen dataclasses of arrays whose methods call the functions of :mod:`minicereb.calculus`.
 
-A layer has ``forward(x) -> (output, cache)`` and ``input_gradient(d_output, cache)``; a layer that learns by backpropagation also
-has ``parameters`` and ``weight_gradient``, dictionaries with the same keys. Layers of convolutional networks are in
-:mod:`minicereb.models.convolutional`.
+A layer has ``forward(x) -> (output, cache)`` and ``input_gradient(d_output, cache)``; a layer that learns by backpropagation
+also has ``parameters`` and ``weight_gradient(d_output, cache)``, two dictionaries with the same keys. Layers of convolutional
+networks are in :mod:`minicereb.models.convolutional`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minicereb.parallel import cached_blocks, run_lanes
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """Affine map; `weight` is (outputs, inputs), `bias` is (outputs,)."""
+    """Affine map; `weight` has the shape (outputs, inputs), and `bias` the shape (outputs,)."""
 
     weight: Array
     bias: Array
@@ -40,7 +40,7 @@ class Dense:
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays that learn."""
+        """The arrays that are learned, by name."""
         return {"weight": self.weight, "bias": self.bias}
 
 
@@ -58,7 +58,7 @@ class ReLU:
         return relu_input_gradient(d_h, active)
 
     def while_learning(self, seed: int, number: int, *numbers: int) -> ReLU | ReLULearning:
-        """Return the layer that overwrites its input; not for the first layer, whose input belongs to the caller."""
+        """Return a layer that overwrites its input, except for the first layer, whose input belongs to the caller."""
         return ReLULearning() if number > 0 else self
 
 

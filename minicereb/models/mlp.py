@@ -12,14 +12,14 @@ from minicereb.randomness import generator
 
 
 def initial_mlp(inputs: int, hidden: tuple[int, ...], classes: int, seed: int) -> Sequential:
-    """Return an untrained perceptron of ReLU layers.
+    """Return an untrained multilayer perceptron with ReLU units.
 
     Parameters
     ----------
     inputs, classes : int
         Number of inputs and number of outputs.
     hidden : tuple of int
-        Units in each hidden layer; empty for a linear classifier.
+        Number of units in each hidden layer; empty for a linear classifier.
     seed : int
         Seed of the weights, which are normal with variance 2 / (inputs of a unit) in layers before a ReLU (He et al.,
         2015), and 1 / (inputs of a unit) in the output layer; biases start at 0.

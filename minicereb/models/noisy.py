@@ -26,9 +26,9 @@ class Trace(NamedTuple):
     Attributes
     ----------
     inputs : list of array, shape (inputs, images, replications)
-        The inputs x, with one replication in the first layer, because all replications share the image.
+        The inputs x; there is one replication in the first layer, because all replications share the image.
     drives : list of array, shape (outputs, images, replications)
-        The drives u = θᵀ[1; x], which are the signals without their noise, with one replication in the first layer.
+        The drives u = θᵀ[1; x], which are the signals without noise; there is one replication in the first layer.
     signals : list of array, shape (outputs, images, replications)
         The signals v = u + σe.
     responses : list of array, same shape
@@ -51,7 +51,7 @@ class Trace(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class NoisyLayer:
-    """``v = θᵀ[1; x] + r``, ``x' = φ(v)`` ``[G1]``.
+    """A layer of neurons with noise: ``v = θᵀ[1; x] + r``, ``x' = φ(v)`` ``[G1]``.
 
     Parameters
     ----------
@@ -138,45 +138,50 @@ class NoisyLayer:
         return self.respond(v)
 
     def slope(self, v: Array) -> Array | float:
-        """Return φ'(v); raise :class:`InputError` where there is none."""
+        """Return φ'(v); raise :class:`InputError` if φ has no derivative."""
         return 1.0 if self.activation is None else self.activation.derivative(v)
 
     def unpooled(self, d_response: Array, v: Array) -> Array:
-        """Return the gradient with respect to φ(v), given the gradient with respect to the response; here they are the same."""
+        """Return the gradient with respect to φ(v), given that with respect to the response; without pooling, the two are
+        equal.
+        """
         return d_response
 
     def unpooled_in_rows(self, d_response: Array, v: Array) -> Array:
-        """Return the gradient of φ(v) for images in rows."""
+        """Return the result of :meth:`unpooled` for images in rows."""
         return d_response
 
     def signal_gradient(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return the gradient with respect to v, given the response's gradient and the slope φ'(v) or its surrogate ``[G3]``."""
+        """Return the gradient with respect to v ``[G3]``, given that of the response and the slope φ'(v) or its surrogate."""
         return self.unpooled(d_response, v) * slope
 
     def signal_gradient_in_rows(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return the gradient of v for images in rows."""
+        """Return the result of :meth:`signal_gradient` for images in rows."""
         return self.unpooled_in_rows(d_response, v) * slope
 
     def carried(self, d_v: Array, v: Array) -> Array:
-        """Return the gradient with respect to each unit's input, given the gradient of the signal; here they are the same."""
+        """Return the gradient with respect to each unit's input, given that of its signal; without time steps, the two are
+        equal.
+        """
         return d_v
 
     def send_back(self, d_v: Array) -> Array:
-        """Return the gradient of x given the gradient of v, both (..., images, replications)."""
+        """Return the gradient with respect to x, given that with respect to v, both of shape (..., images, replications)."""
         d_x = self.weight.T @ d_v.reshape(len(d_v), -1)
         return d_x.reshape(len(d_x), *d_v.shape[1:])
 
     def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
-        """Return the gradients of weight and bias, summed over rows; `d_v` is (rows, outputs), `x` is (rows, inputs)."""
+        """Return the gradients of weight and bias, summed over rows, given `d_v`, (rows, outputs), and `x`, (rows, inputs)."""
         d_weight, d_bias = dense_weight_gradient(d_v, x)
         return {"weight": d_weight, "bias": d_bias}
 
     def input_gradient(self, d_v: Array) -> Array:
-        """Return the gradient of x, shape (rows, inputs), given the gradient of v, shape (rows, outputs)."""
+        """Return the gradient with respect to x, shape (rows, inputs), given that with respect to v, shape (rows, outputs)."""
         return dense_input_gradient(d_v, self.weight)
 
     def largest_changes(self, rise: Array, fall: Array) -> Array:
-        """Return a bound on the size of each drive's change, if inputs rise and fall by at most these amounts ``[M-SMOOTH]``.
+        """Return a bound on the size of each drive's change if each input rises or falls by at most a given amount
+        ``[M-SMOOTH]``.
 
         Parameters
         ----------
@@ -192,12 +197,14 @@ class NoisyLayer:
         return xp.maximum(up(rise) + down(fall), down(rise) + up(fall))
 
     def gain(self) -> float:
-        """Return the largest L2 norm of the drives' change if the L2 norm of the inputs' change is 1 ``[M-SMOOTH]``."""
+        """Return the largest L2 norm of a change of the drives if the change of the inputs has the L2 norm 1 ``[M-SMOOTH]``."""
         return float(np.linalg.norm(to_numpy(self.weight).astype(np.float64), 2))
 
 
 def signals_loop(u: Array, e: Array, v: Array, h: Array, scale: Array, half_slope: Any) -> None:
-    """``v = u + σe`` and ``h = φ(v)`` in one pass; :func:`minicereb.calculus.activations.loop_slope` encodes φ as a number.
+    """Compute ``v = u + σe`` and ``h = φ(v)`` in one pass.
+
+    The activation φ is given as a number, which comes from :func:`minicereb.calculus.activations.loop_slope`.
 
     Parameters
     ----------
@@ -239,7 +246,7 @@ class NoisyNetwork:
 
     @property
     def bytes_per_image(self) -> int:
-        """Memory per additional image."""
+        """Bytes of memory per additional image."""
         return sum(16 * layer.units for layer in self.layers)
 
     @property
@@ -266,7 +273,7 @@ class NoisyNetwork:
         Raises
         ------
         InputError
-            If images or noise have other shapes.
+            If the images or the noise have the wrong shape.
         """
         self._check_columns(x_t, noise)
         return self._continue(Trace([], [], [], [], []), x_t[:, :, None], (None,) * len(self.layers) if noise is None else noise)
@@ -277,16 +284,16 @@ class NoisyNetwork:
         Parameters
         ----------
         quiet : Trace
-            The images' run without noise.
+            A run of the same images without noise.
         number : int
-            The layer.
+            Index of the layer.
         e : array, shape (outputs of the layer, images, replications)
             Noise of unit scale.
 
         Returns
         -------
         Trace
-            Up to the layer's drive, it has one replication.
+            The run, which has a single replication up to the layer's drive.
         """
         layer, x, u = self.layers[number], quiet.inputs[number], quiet.drives[number]
         v = u + e * layer.scale
@@ -342,7 +349,7 @@ class NoisyNetwork:
         return d_x
 
     def at(self, noise: Noise) -> BoundNetwork:
-        """Return the ordinary classifier that this noise selects, one replication per image."""
+        """Return the ordinary classifier that this noise selects; the noise has one replication per image."""
         return BoundNetwork(self, noise)
 
 
@@ -361,7 +368,7 @@ class BoundNetwork:
         return trace.outputs[:, :, 0].T, [v[:, :, 0].T for v in trace.signals]
 
     def input_gradient(self, d_outputs: Array, signals: list[Array]) -> Array:
-        """Return the gradient with respect to the images for this noise; it raises the same errors as the network's method."""
+        """Return the gradient with respect to the images for this noise; errors are as in :meth:`NoisyNetwork.input_gradient`."""
         return self.network.input_gradient(d_outputs, signals)
 
 
@@ -393,9 +400,9 @@ def initial_noisy(
     inputs, classes : int
         Number of inputs and number of outputs.
     hidden : tuple of int
-        Neurons in each hidden layer, at least one layer.
+        Number of neurons in each hidden layer; there must be at least one layer.
     seed : int
-        Seed of weights and biases: N(0, 0.1²), as in the authors' code.
+        Seed of the weights and biases, which are drawn from N(0, 0.1²), as in the authors' code.
     activation : Activation
     law : Law or None
         Distribution of the noise; None for a network without noise, which learns by backpropagation.

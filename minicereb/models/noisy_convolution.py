@@ -56,7 +56,7 @@ class NoisyConvolution(NoisyLayer):
 
     @property
     def positions(self) -> tuple[int, int]:
-        """Number of rows and of columns of units."""
+        """Number of rows and number of columns of units."""
         return Window(self.weight.shape[1], self.weight.shape[2], self.stride).positions(*self.image[:2])
 
     @property
@@ -105,14 +105,14 @@ class NoisyConvolution(NoisyLayer):
         return xp_of(v).ascontiguousarray(self.respond(v.T).T)
 
     def _places(self, h: Array) -> list[Array]:
-        """One view per place in a square of units: the first unit of every square, the second, and so on."""
+        """Return one view for each place within a square of units: the first unit of every square, the second unit, and so on."""
         rows, columns, channels = self.pooled
         image = h.reshape(*self.positions, channels, *h.shape[1:])
         starts = [(i, j) for i in range(self.pool) for j in range(self.pool)]
         return [image[i : rows * self.pool : self.pool, j : columns * self.pool : self.pool] for i, j in starts]
 
     def spread(self, pooled: Array) -> Array:
-        """Copy each square's value to its units, and 0 to units outside all squares: (responses, ...) gives (units, ...)."""
+        """Return the value of each unit's square, or 0 for units outside all squares: (responses, ...) gives (units, ...)."""
         if self.pool == 1:
             return pooled
         units = xp_of(pooled).zeros((self.units, *pooled.shape[1:]), dtype=pooled.dtype)
@@ -140,8 +140,8 @@ class NoisyConvolution(NoisyLayer):
         Returns
         -------
         array, shape (units, ...)
-            Without pooling 1; with mean pooling one over the units of a square; with max pooling 1 where no other unit of the
-            square fires, otherwise 0. Units outside all squares have 0.
+            Without pooling, 1. With mean pooling, 1 divided by the number of units in a square. With max pooling, 1 if no other
+            unit of the square fires, otherwise 0. For units outside all squares, 0.
         """
         xp = xp_of(fires)
         if self.pool == 1:
@@ -154,16 +154,16 @@ class NoisyConvolution(NoisyLayer):
         return (alone == 1).astype(fires.dtype)
 
     def response_change(self, h: Array, units: Array, responses: Array) -> Array:
-        """Return how much the pooled responses change if units respond differently, one at a time.
+        """Return the change of the pooled response if a single unit responds differently, for several such changes.
 
         Parameters
         ----------
         h : array, shape (units, ...)
             The responses φ(v) of every run.
         units : array of int, shape (runs, changes)
-            Which unit.
+            Index of the unit that responds differently.
         responses : array, same shape
-            Its changed response.
+            The changed response of that unit.
 
         Returns
         -------
@@ -184,7 +184,7 @@ class NoisyConvolution(NoisyLayer):
         return (xp.maximum(responses, others) - values.max(axis=2)) * inside
 
     def unpooled(self, d_response: Array, v: Array) -> Array:
-        """Return the gradient of φ(v), given the response's gradient: (responses, ...) and (units, ...) give (units, ...)."""
+        """Return the gradient with respect to φ(v), shape (units, ...), given that of the response, shape (responses, ...)."""
         if self.pool == 1:
             return d_response
         if self.pooling == "mean":
@@ -197,17 +197,20 @@ class NoisyConvolution(NoisyLayer):
         return d_h.reshape(len(d_h), -1).T.reshape(v.shape)
 
     def unpooled_in_rows(self, d_response: Array, v: Array) -> Array:
-        """Return the gradient of φ(v) for images in rows."""
+        """Return the result of :meth:`unpooled` for images in rows."""
         return xp_of(v).ascontiguousarray(self.unpooled(d_response.T, v.T).T)
 
     def send_back(self, d_v: Array) -> Array:
-        """Return the gradient of x given the gradient of v, both (..., images, replications)."""
+        """Return the gradient with respect to x, given that with respect to v, both of shape (..., images, replications)."""
         xp = xp_of(d_v)
         d_x = self.input_gradient(xp.ascontiguousarray(d_v.reshape(len(d_v), -1).T))
         return xp.ascontiguousarray(d_x.T).reshape(-1, *d_v.shape[1:])
 
     def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
-        """Return the gradients of weight and bias, summed over positions and rows; `d_v`: (rows, units), `x`: (rows, inputs)."""
+        """Return the gradients of weight and bias, summed over positions and rows.
+
+        `d_v` has the shape (rows, units), and `x` the shape (rows, inputs).
+        """
         xp = xp_of(x)
         credit = xp.ascontiguousarray(d_v).reshape(len(d_v), *self.positions, len(self.bias))
         images = xp.ascontiguousarray(x).reshape(len(x), *self.image)
@@ -215,13 +218,13 @@ class NoisyConvolution(NoisyLayer):
         return {"weight": d_weight, "bias": d_bias}
 
     def input_gradient(self, d_v: Array) -> Array:
-        """Return the gradient of x, shape (rows, inputs), given the gradient of v, shape (rows, units)."""
+        """Return the gradient with respect to x, shape (rows, inputs), given that with respect to v, shape (rows, units)."""
         credit = xp_of(d_v).ascontiguousarray(d_v).reshape(len(d_v), *self.positions, len(self.bias))
         d_x = convolution_input_gradient(credit, self.weight, self.image[:2], self.stride)
         return d_x.reshape(len(d_v), -1)
 
     def gain(self) -> float:
-        """Return the largest singular value of the convolution as a matrix."""
+        """Return the largest singular value of the convolution, seen as a matrix."""
         weight = to_numpy(self.weight).astype(np.float64)
         alone = replace(self, weight=weight, bias=np.zeros(len(weight), dtype=np.float64))
         each = np.eye(self.inputs, dtype=np.float64)
@@ -271,9 +274,9 @@ def initial_noisy_convolutional(
     image_shape : tuple of int
         Height, width and, if there are several, channels.
     channels : tuple of int
-        Channels of each convolution.
+        Number of channels of each convolution.
     hidden : tuple of int
-        Neurons of each dense hidden layer; may be empty.
+        Number of neurons in each dense hidden layer; may be empty.
     classes : int
     seed : int
         Seed of the weights, which are normal with a standard deviation of `SPREAD` σ / √(inputs per unit), or 1 / √inputs

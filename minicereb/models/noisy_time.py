@@ -31,8 +31,8 @@ class NoisyTime(NoisyLayer):
     """Units with time steps: ``m_t = λ(1 - h_{t-1}) m_{t-1} + θ x_t + b + R h_{t-1}``, ``h_t = φ(m_t - ϑ + r_t)`` ``[M-LIF]``.
 
     With λ = 0 and ϑ = 0 these are the units of a simple recurrent network. With λ > 0 and a threshold as φ they are leaky
-    integrate-and-fire neurons: a spike resets the membrane potential m to 0. In a trace, the drive u = m - ϑ, the signal v = u +
-    σe and the noise have one entry per unit and step, ordered by step: entry t · neurons + i is unit i in step t.
+    integrate-and-fire neurons: a spike resets the membrane potential m to 0. In a trace, the drive u = m - ϑ, the signal v = u
+    + σe and the noise have one entry per neuron and step, ordered by step: entry t · neurons + i is neuron i in step t.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class NoisyTime(NoisyLayer):
         Whether every step shows the whole input; otherwise the input has T equal parts, such as the rows of an image, and step t
         shows part t.
     leak : float
-        λ, from 0 to 1: the share of the membrane potential that remains after a step.
+        λ, from 0 to 1: the fraction of the membrane potential that remains after a step.
     firing : float
         ϑ.
     averages : bool
@@ -75,11 +75,13 @@ class NoisyTime(NoisyLayer):
         return len(self.bias) * self.steps
 
     def in_steps(self, array: Array) -> Array:
-        """View an array (units, ...) as (steps, neurons, ...)."""
+        """Return a view of an array (units, ...) with the shape (steps, neurons, ...)."""
         return array.reshape(self.steps, len(self.bias), *array.shape[1:])
 
     def currents(self, x: Array) -> Array:
-        """``θ x_t + b``, shape (steps, neurons, ...), or (1, neurons, ...) for whole images; x has the shape (inputs, ...)."""
+        """Return ``θ x_t + b``, shape (steps, neurons, ...), or (1, neurons, ...) for whole images; x has the shape (inputs,
+        ...).
+        """
         xp, shape = xp_of(x), x.shape[1:]
         parts = x.reshape(1 if self.whole else self.steps, self.weight.shape[1], -1)
         currents = xp.matmul(self.weight, parts) + self.bias[:, None]
@@ -144,7 +146,7 @@ class NoisyTime(NoisyLayer):
         return self.run(x, None)[0]
 
     def respond(self, v: Array) -> Array:
-        """Return the response to signals (units, ...): the last h or the mean of all, shape (neurons, ...)."""
+        """Return the response to signals (units, ...): h of the last step or the mean over all steps, shape (neurons, ...)."""
         h = super().respond(self.in_steps(v))
         return h.mean(axis=0) if self.averages else h[-1]
 
@@ -173,21 +175,21 @@ class NoisyTime(NoisyLayer):
         return xp.concatenate(found[::-1])
 
     def signal_gradient_in_rows(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return, for images in rows, the gradient with respect to every step's input, as :meth:`input_gradient` takes it."""
+        """Return, for images in rows, the gradient with respect to every step's input, which :meth:`input_gradient` takes."""
         xp = xp_of(v)
         v = v.T
         d_v = self.signal_gradient(d_response.T, v, slope.T if hasattr(slope, "T") else slope)
         return xp.ascontiguousarray(self.carried(d_v, v).T)
 
     def _carry(self, d_v: Array, v: Array, later: Array | None) -> Array:
-        """Gradient of m_t, given the gradients of v_t and of m_{t+1}, at fixed responses."""
+        """Return the gradient with respect to m_t, given those with respect to v_t and m_{t+1}, at fixed responses."""
         return d_v if later is None or not self.leak else d_v + self.leak * (1 - super().respond(v)) * later
 
     def carried(self, d_v: Array, v: Array) -> Array:
         """Return the gradient with respect to every step's input, which also acts on later steps through the membrane.
 
-        ``g_t = d_t + λ(1 - h_t) g_{t+1}`` ``[M-PATH]``, where d is the gradient with respect to the signals; both have the shape
-        (units, ...).
+        The gradient is ``g_t = d_t + λ(1 - h_t) g_{t+1}`` ``[M-PATH]``, where d is the gradient with respect to the signals;
+        both have the shape (units, ...).
         """
         if not self.leak:
             return d_v
@@ -200,7 +202,10 @@ class NoisyTime(NoisyLayer):
         return xp_of(v).concatenate(found[::-1])
 
     def recurrent_gradient(self, d_m: Array, v: Array) -> dict[str, Array]:
-        """Return the gradient of R, summed over images and replications, given every step's input gradient; empty without R."""
+        """Return the gradient with respect to R, summed over images and replications; without R, the dictionary is empty.
+
+        `d_m` is the gradient with respect to every step's input.
+        """
         if self.recurrent is None:
             return {}
         neurons = len(self.bias)
@@ -211,23 +216,26 @@ class NoisyTime(NoisyLayer):
         return {"recurrent": products.sum(axis=0)}
 
     def _by_step(self, d_m: Array) -> Array:
-        """View an array (rows, units) as one row for each input that a step shows."""
+        """Return an array (rows, units) with one row for each input that is shown.
+
+        If every step shows the whole input, the steps are added; otherwise each step has its own row.
+        """
         each = d_m.reshape(len(d_m), self.steps, -1)
         return each.sum(axis=1) if self.whole else each.reshape(-1, len(self.bias))
 
     def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
         """Return the gradients of θ and b, summed over rows and steps ``[M-SHARED]``.
 
-        `d_v`, (rows, units), is the gradient of every step's input; `x` is (rows, inputs).
+        `d_v`, shape (rows, units), is the gradient with respect to every step's input; `x` has the shape (rows, inputs).
         """
         return super().weight_gradient(self._by_step(d_v), x.reshape(-1, self.weight.shape[1]))
 
     def input_gradient(self, d_v: Array) -> Array:
-        """Return the gradient of x, (rows, inputs), given the gradient of every step's input, (rows, units)."""
+        """Return the gradient with respect to x, (rows, inputs), given that with respect to every step's input, (rows, units)."""
         return super().input_gradient(self._by_step(d_v)).reshape(len(d_v), -1)
 
     def largest_changes(self, rise: Array, fall: Array) -> Array:
-        """Bound the size of each drive's change at fixed earlier responses ``[M-ADAPTIVE]``, shape (images, units)."""
+        """Return a bound on the size of each drive's change, (images, units), at fixed earlier responses ``[M-ADAPTIVE]``."""
         xp, shape = xp_of(rise), (-1, self.weight.shape[1])
         alone = NoisyLayer(self.weight, self.bias, self.scale, self.law, self.activation)
         currents = alone.largest_changes(rise.reshape(shape), fall.reshape(shape)).reshape(len(rise), -1, len(self.bias))
@@ -238,7 +246,9 @@ class NoisyTime(NoisyLayer):
         return xp.concatenate(found, axis=1)
 
     def gain(self) -> float:
-        """Bound the L2 norm of the drives' change at fixed earlier responses if the L2 norm of the inputs' change is 1."""
+        """Return a bound on the L2 norm of a change of the drives, at fixed earlier responses, if that of the inputs has the L2
+        norm 1.
+        """
         after = np.subtract.outer(np.arange(self.steps), np.arange(self.steps))
         kept = np.where(after >= 0, float(self.leak) ** np.maximum(after, 0), 0.0)  # from a step (column) to a later one (row)
         return float(np.linalg.norm(kept.sum(axis=1) if self.whole else kept, 2)) * super().gain()
@@ -248,14 +258,14 @@ class NoisyTime(NoisyLayer):
         return super().respond(v)
 
     def flip_effect(self, fires: Array) -> Array:
-        """Return the factor of each unit's density when flips are drawn: always 1, since any response may change later ones."""
+        """Return the factor of each unit's density when flips are drawn: always 1, because any response may change later ones."""
         return xp_of(fires).ones_like(fires)
 
     def after_changes(self, v: Array, u: Array, units: Array, responses: Array) -> Array:
-        """Return how the layer's response changes if single units respond differently, one at a time; all noise is held fixed.
+        """Return the change of the layer's response if a single unit responds differently, for several such changes.
 
-        The steps after a unit's own are run again ``[M-RERUN]``, for all changes at once, each as a difference from the given
-        run: where nothing has changed, the difference is exactly 0.
+        All noise is held fixed. The steps after that of the changed unit are computed again ``[M-RERUN]``, for all changes at
+        once, as differences from the given run. Where nothing has changed, the difference is exactly 0.
 
         Parameters
         ----------
@@ -274,7 +284,7 @@ class NoisyTime(NoisyLayer):
         xp, neurons, (runs, number) = xp_of(v), len(self.bias), units.shape
 
         def by_run(array: Array) -> Array:
-            """(units, images, replications) as (steps, runs, neurons)."""
+            """Return an array (units, images, replications) with the shape (steps, runs, neurons)."""
             return xp.ascontiguousarray(array.reshape(self.steps, neurons, runs).transpose(0, 2, 1))
 
         signals = by_run(v)
@@ -304,8 +314,7 @@ class NoisyTime(NoisyLayer):
         return change if total is None else total / v.dtype.type(self.steps)
 
     def after_flip(self, v: Array, u: Array, t: int, response: Array) -> Array:
-        """Return, for each neuron, the layer's response if that neuron's response in step `t` is flipped and its noise held
-        fixed.
+        """Return each neuron's response if its response in step `t` is flipped and all noise is held fixed.
 
         Parameters
         ----------
@@ -393,12 +402,12 @@ def initial_noisy_in_time(
     output_activation: bool = False,
     persistence: float = 0.0,
 ) -> NoisyNetwork:
-    """Return an untrained network with time steps: a recurrent or a spiking layer, and an output layer that reads it.
+    """Return an untrained network with time steps: a recurrent or spiking layer, and an output layer that reads it out.
 
     Parameters
     ----------
     image : tuple of int
-        Shape of an image; its first axis is the rows.
+        Shape of an image; the first axis indexes the rows.
     hidden : tuple of int
         Number of neurons, as a tuple with one entry.
     classes, seed : int
@@ -408,7 +417,7 @@ def initial_noisy_in_time(
     presentation : {"rows", "whole"}
         Whether a time step shows the next row of the image, or the whole image.
     steps : int
-        Time steps, if the whole image is shown.
+        Number of time steps, if the whole image is shown.
     leak : float
         The leak λ of spiking neurons.
     activation : Activation

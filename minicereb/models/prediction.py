@@ -1,4 +1,4 @@
-"""Predictions of a noisy network by mean probabilities over noise (LAP); the network's own ``forward`` is without noise (OT)."""
+"""Predictions of a noisy network by mean probabilities over noise (LAP); the network's own ``forward`` uses no noise (OT)."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class Averaged:
 
     @property
     def bytes_per_image(self) -> int:
-        """Memory per additional image."""
+        """Bytes of memory per additional image."""
         return 24 * self.replications * sum(self.network.widths)
 
     def forward(self, x: Array) -> tuple[Array, None]:
-        """Return log mean probabilities, shape (images, classes), and an empty cache."""
+        """Return the logarithms of the mean probabilities, shape (images, classes), and an empty cache."""
         check_rows(x, self.network.layers[0].inputs)
         xp = xp_of(x)
         noise = _draw(self.network, x, self.replications, self.seed, "averaging noise", ())

@@ -13,12 +13,12 @@ from minicereb.models.wiring import Wiring
 
 @dataclass(frozen=True)
 class Sequential:
-    """Layers applied in order; the output of the last layer is the output of all.
+    """A network of layers that are applied in order.
 
     Parameters
     ----------
     layers : tuple of layers
-        Anything with ``forward`` and ``input_gradient``.
+        Objects with the methods ``forward`` and ``input_gradient``.
     """
 
     layers: tuple[Any, ...]
@@ -32,13 +32,15 @@ class Sequential:
         return x, caches
 
     def input_gradient(self, d_output: Array, caches: list[Any]) -> Array:
-        """Carry a gradient of the output back to the input."""
+        """Return the gradient with respect to the input, given that with respect to the output."""
         for layer, cache in zip(reversed(self.layers), reversed(caches), strict=True):
             d_output = layer.input_gradient(d_output, cache)
         return d_output
 
     def weight_gradients(self, d_output: Array, caches: list[Any]) -> list[dict[str, Array]]:
-        """Backpropagation ``[M-BP]``: return each layer's weight gradients in order; empty if a layer does not learn."""
+        """Return the weight gradients of each layer, by backpropagation ``[M-BP]``; the dictionary of a layer that does not
+        learn is empty.
+        """
         gradients: list[dict[str, Array]] = []
         first = next((index for index, layer in enumerate(self.layers) if hasattr(layer, "weight_gradient")), len(self.layers))
         for index in reversed(range(len(self.layers))):
@@ -58,7 +60,7 @@ class Sequential:
         Parameters
         ----------
         seed, step : int
-            Address of the draws.
+            Seed, and number of the step, from which the random draws are made.
         """
         layers = [
             layer.while_learning(seed, number, step) if hasattr(layer, "while_learning") else layer
@@ -80,5 +82,5 @@ class Sequential:
 
     @property
     def bytes_per_image(self) -> int:
-        """Memory per additional image, as stated by the layers or computed from the width of their outputs."""
+        """Bytes of memory per additional image, as stated by the layers or computed from the width of their outputs."""
         return sum(getattr(layer, "bytes_per_image", 16 * len(getattr(layer, "bias", ()))) for layer in self.layers)

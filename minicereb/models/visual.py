@@ -15,17 +15,17 @@ from minicereb.models.wiring import Wiring
 class VisualCerebellum(Sequential):
     """A fixed encoder, and a cerebellum whose mossy fibres transmit the encoder's features.
 
-    An attack passes through both to the image. The layers are those of the encoder, then the cerebellum.
+    An attack on the image passes through both. The layers are those of the encoder, followed by the cerebellum.
     """
 
     @property
     def encoder(self) -> Sequential:
-        """Maps rows of pixels to rows of features."""
+        """The encoder, which maps rows of pixels to rows of features."""
         return Sequential(self.layers[:-1])
 
     @property
     def cerebellum(self) -> CerebellarNetwork:
-        """Maps rows of features to Purkinje outputs."""
+        """The cerebellum, which maps rows of features to Purkinje outputs."""
         cerebellum: CerebellarNetwork = self.layers[-1]
         return cerebellum
 

@@ -32,7 +32,7 @@ class Wiring:
     width : int
         Number of mossy fibres, d.
     rest : array of float, shape (cells,), optional
-        Drive of a cell whose inputs are all silent; 0 by default.
+        Drive of each cell when all its inputs are silent; 0 by default.
 
     Raises
     ------
@@ -41,8 +41,8 @@ class Wiring:
 
     Notes
     -----
-    Sparse products read memory at any index in `inputs`. So the indices are checked here, once, and on the CPU the wiring keeps a
-    read-only copy.
+    Sparse products do not check the indices in `inputs`. So the indices are checked here, once, and on the CPU the wiring keeps
+    a read-only copy of them.
     """
 
     weights: Array
@@ -103,7 +103,7 @@ class Wiring:
         return found
 
     def transposed(self) -> Array:
-        """Return the transpose of :attr:`matrix`, (inputs, cells), contiguous; the matrix must exist."""
+        """Return the transpose of :attr:`matrix` as a contiguous array, (inputs, cells); the matrix must not be None."""
         assert self.matrix is not None
         return xp_of(self.matrix).ascontiguousarray(self.matrix.T)
 
@@ -117,12 +117,14 @@ class Wiring:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that weights, indices of inputs and the matrix take."""
+        """Number of bytes of the weights, the indices of the inputs, the matrix and the drive at rest."""
         kept = {id(array): array.nbytes for array in (self.weights, self.inputs, self.matrix, self.rest) if array is not None}
         return sum(kept.values())
 
     def project(self, part: slice, x_t: Array, out: Array) -> Array:
-        """Return the drive of the cells in `part`, with the drive at rest; see :func:`minicereb.calculus.projection.project`."""
+        """Return the drive of the cells in `part`, including the drive at rest; see
+        :func:`minicereb.calculus.projection.project`.
+        """
         drive = project(*self._synapses(part), x_t, out, self.width)
         if self.rest is not None:
             drive += self.rest[part, None]
@@ -154,19 +156,21 @@ class Wiring:
 
     @cached_property
     def at_rest(self) -> Array:
-        """Drive of each cell whose inputs are all silent, shape (cells,)."""
+        """Drive of each cell when all its inputs are silent, shape (cells,)."""
         return xp_of(self.weights).zeros(self.cells, dtype=self.weights.dtype) if self.rest is None else self.rest
 
     def columns(self, x: Array) -> Array:
-        """Transpose images to the columns that :meth:`project` takes; only sparse products get contiguous columns."""
+        """Return images as the columns that :meth:`project` takes; the columns are contiguous only for sparse products."""
         return xp_of(x).ascontiguousarray(x.T) if self.matrix is None else x.T
 
     def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
-        """Add the cells' share to the gradient of the mossy fibres; with `fresh`, overwrite an uninitialised array."""
+        """Add the cells' contribution to the gradient with respect to the mossy fibres; with `fresh`, overwrite `d_x_t`
+        instead.
+        """
         return add_project_input_gradient(*self._synapses(part), d_v, d_x_t, fresh, self.width)
 
     def _synapses(self, part: slice) -> tuple[Array, Array | None]:
-        """Return weights and inputs of some cells, in the form whose product is faster."""
+        """Return the weights and inputs of some cells, in the form that makes products faster."""
         if self.matrix is not None:
             return self.matrix[part], None
         return self.weights[part], None if self.inputs is None else self.inputs[part]
@@ -179,7 +183,7 @@ class Wiring:
         return to_numpy(self.weights).ravel(), indices, np.arange(0, cells * per_cell + 1, per_cell, dtype=np.int64)
 
     def sha256(self) -> str:
-        """A hash of weights and inputs, with which a stored model verifies its wiring."""
+        """Return a hash of the wiring, with which the wiring of a stored model is verified."""
         inputs = np.empty(0, dtype=np.int32) if self.inputs is None else to_numpy(self.inputs)
         return sha256_arrays(to_numpy(self.weights), inputs, *(() if self.rest is None else (to_numpy(self.rest),)))
 
@@ -196,7 +200,7 @@ def draw_wiring(
     field: int | None = None,
     codons: float | None = None,
 ) -> Wiring:
-    """Draw a wiring ``[C-J]``: positions according to the kind, and independent weights from N(0, 1/k), or codons ``[M-CODON]``.
+    """Draw a wiring ``[C-J]``: inputs according to the kind, with independent weights from N(0, 1/k), or codons ``[M-CODON]``.
 
     Parameters
     ----------
@@ -231,7 +235,7 @@ def draw_wiring(
     Raises
     ------
     InputError
-        If cells, k or kind cannot be used.
+        If a setting is out of range, or if the images do not fit it.
     """
     width = int(np.prod(image_shape))
     require(kind in KINDS, "wiring", kind, ", ".join(KINDS))
@@ -307,7 +311,9 @@ def _patches(rng: np.random.Generator, cells: int, image_shape: tuple[int, ...],
 
 
 def _placed(rng: np.random.Generator, image_shape: tuple[int, ...], height: int, length: int, offsets: np.ndarray) -> np.ndarray:
-    """Place a rectangle for each cell at random; `offsets` are its pixels' indices relative to the upper left corner."""
+    """Return each cell's inputs in a randomly placed rectangle; `offsets` are indices of pixels relative to its upper left
+    corner.
+    """
     (rows, columns), cells = image_shape[:2], len(offsets)
     channels = image_shape[2] if len(image_shape) == 3 else 1
     top = rng.integers(0, rows - height, cells, dtype=np.int32, endpoint=True)
