@@ -24,7 +24,7 @@ BLOCK = 250  # images per batch, as in AutoAttack
 
 @dataclass(frozen=True)
 class Ensemble:
-    """An evaluation of one model: its time in seconds, and the number of images misclassified before and after the attacks.
+    """An evaluation of one model: its time in seconds, and the number of images misclassified with or without an attack.
 
     The fields that begin with ``peer`` are those of AutoAttack; ``only_ours`` and ``only_peer`` count the images that only
     one of the two breaks. All of them are None if AutoAttack was not run.
@@ -66,7 +66,7 @@ def run_ensembles(images: int, peers: bool) -> Iterator[Ensemble]:
 
 
 def _broken(model: Any, x: np.ndarray, labels: np.ndarray, shape: tuple[int, ...], epsilon: float) -> np.ndarray:
-    """Return which images are misclassified after the standard ensemble."""
+    """Return a mask of the images that are misclassified under the standard ensemble."""
     target = EvaluationTarget(model, x, labels, shape, CLASSES)
     broken = []
     for start in range(0, len(x), BLOCK):

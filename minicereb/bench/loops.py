@@ -238,7 +238,7 @@ def images_like_mnist(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def peers_of(function: str, *arguments: Any) -> dict[str, Callable[[], object]]:
-    """Call a function of :mod:`minicereb.bench.peers` or ``noisy_peers`` by its name, and import PyTorch only then."""
+    """Call a function of :mod:`minicereb.bench.peers` or ``noisy_peers`` by its name; PyTorch is imported only then."""
     from minicereb.bench import noisy_peers, peers
 
     return getattr(peers if hasattr(peers, function) else noisy_peers, function)(*arguments)

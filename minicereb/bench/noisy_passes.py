@@ -30,7 +30,7 @@ IMAGE, CHANNELS, KERNEL, STRIDE, HIDDEN, BATCH, SCORES, STEPS = (28, 28), 16, 5,
 
 
 def glr(peers: bool) -> Iterator[Benchmark]:
-    """Yield benchmarks of an iteration of the paper's estimator and of passes of structured networks; `peers` adds PyTorch.
+    """Yield benchmarks: an iteration of the paper's estimator, and passes of larger networks; `peers` adds PyTorch.
 
     For the convolutional network there are three estimators: flips, redrawn noise and the plain score; for the spiking
     one, flips.

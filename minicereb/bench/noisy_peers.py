@@ -48,7 +48,7 @@ def glr_iterations(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray
 
 
 class _Layers:
-    """The arrays of a convolution, a dense layer and an output layer as tensors, in one of PyTorch's two layouts of images."""
+    """The arrays of a convolution, a dense layer and an output layer as tensors, in one of PyTorch's two memory layouts."""
 
     def __init__(self, network: NoisyNetwork, images: np.ndarray, channels_last: bool) -> None:
         self.torch = torch = import_torch()
@@ -70,7 +70,7 @@ class _Layers:
         self.scales = [float(layer.scale[0]) for layer in network.layers]
 
     def rows(self, images: Any) -> Any:
-        """Return responses in the form of images as rows, shape (images, units)."""
+        """Return responses, given in the form of images, as rows: shape (images, units)."""
         return (images.permute(0, 2, 3, 1) if self.channels_last else images).reshape(len(images), -1)
 
     def drives(self, x: Any) -> tuple[Any, tuple[int, ...]]:
@@ -236,10 +236,10 @@ def convolutional_scores(
 
 
 def spiking_flips(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray) -> Work:
-    """Return a function for a pass that flips each neuron's spike in each time step, given networks that see whole images.
+    """Return a function that flips each neuron's spike in each time step, one at a time; each step shows the whole image.
 
-    At each step, the effects of all earlier flips are computed together. The output layer learns from the
-    derivative of the loss with respect to its noise.
+    At each step, the effects of all earlier flips are computed together. The output layer learns from the derivative of the
+    loss with respect to the outputs.
     """
     torch, (layer, last) = import_torch(), network.layers
     assert isinstance(layer, NoisyTime)

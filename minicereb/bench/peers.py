@@ -53,7 +53,7 @@ def _parts(model: CerebellarNetwork) -> tuple[Any, ...]:
 def learning_steps(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, batch: int
 ) -> dict[str, Callable[[], object]]:
-    """Return three learning steps: with a CSR product, with the same while the C library keeps freed memory, and with a gather.
+    """Return three learning steps: with a CSR product, with this product while freed memory is kept, and with a gather.
 
     PyTorch's step returns its temporary arrays of 8 MB to the operating system, which clears them before the next step.
     Once a larger block has been freed, the C library keeps the memory of such arrays instead. Our step has no such
@@ -144,7 +144,7 @@ def pgd_steps(model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray) 
 def apgd_runs(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, epsilon: float, steps: int
 ) -> dict[str, Callable[[], object]]:
-    """Return a function that runs APGD by autograd on a cerebellum with full wiring, and returns outputs at the best points."""
+    """Return a function that runs APGD by autograd on a cerebellum with full wiring; its result is the final outputs."""
     torch, device = import_torch(), execution().device
     projection, readout, mean = map(tensor_of, (model.wiring.weights, model.readout, model.ltd_mean))
     x, y = tensor_of(images), tensor_of(labels)
@@ -275,8 +275,8 @@ def autoattack(
 def convolutional_network(model: Sequential) -> tuple[Any, list[tuple[np.ndarray, Any]]]:
     """Copy all layers of a convolutional network except the first, ``Images``, into a PyTorch network with channels first.
 
-    Return the PyTorch network, in training mode, and a list of pairs: a learned array of `model`, and the PyTorch parameter
-    that was initialised from it.
+    Return the PyTorch network, in training mode, and a list of pairs, each of a learned array of `model` and the PyTorch
+    parameter that was initialised from it.
     """
     torch = import_torch()
     nn: Any = torch.nn

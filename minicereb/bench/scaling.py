@@ -83,7 +83,7 @@ def cerebellum(cells: int) -> CerebellarNetwork:
 
 
 def learning_step(cells: int) -> Work:
-    """Return a function that takes a step of the delta rule; its memory includes the model and the optimiser's state."""
+    """Return a function that takes a step of the delta rule; the model and the optimiser's state count as its memory."""
     rule = DeltaRule(cerebellum(cells), RMSprop(0.5 / cells), loops.BATCH, 0.99)
     images, labels = loops.images_like_mnist(loops.BATCH)
     x, y = to_device(images), to_device(labels)
@@ -91,7 +91,7 @@ def learning_step(cells: int) -> Work:
 
 
 def attack(images: int) -> Work:
-    """Return a function that attacks images by PGD, block by block; its memory includes only the clean images, as bytes."""
+    """Return a function that attacks images by PGD, block by block; only the clean images, as bytes, are in memory together."""
     model, some = cerebellum(loops.FEW_CELLS), (loops.images_like_mnist(100)[0] * 255).astype(np.uint8)
     rows = np.resize(some, (images, loops.INPUTS))
     labels, ids = np.zeros(images, dtype=np.int64), np.arange(images, dtype=np.int64)
@@ -110,7 +110,7 @@ def likelihood_ratio(replications: int) -> Work:
 
 
 def study(workers: int) -> Work:
-    """Return a function that runs a study of short jobs in a new folder."""
+    """Return a function that runs a study of short jobs on this many workers, in a new folder."""
     data = datasets.load("strokes")
 
     def work() -> None:

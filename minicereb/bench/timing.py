@@ -20,8 +20,8 @@ class Benchmark:
     ours : callable
         Function that does the work once.
     floor : callable
-        Function that does the least work of any implementation (moving the bytes or computing the products), or other work
-        that shows the machine's speed.
+        Function that does only the work that no implementation can avoid (moving the bytes or computing the products), or
+        other work that shows the machine's speed.
     floor_name : str
     peers : dict
         Other implementations of the same work, by name.
@@ -30,8 +30,8 @@ class Benchmark:
     turns : int
         Number of turns.
     peak : callable, optional
-        Takes the name of a peer, or None for our work, and returns the peak memory in bytes, or None if the system does not
-        report it.
+        Function that takes the name of a peer, or None for our work, and returns the peak memory in bytes, or None if the
+        system does not report it.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Timing:
 
 
 def time_benchmark(benchmark: Benchmark) -> Iterator[Timing]:
-    """Yield a row for each peer, whose runs alternate with runs of our work and of the lower bound; without peers, yield one row.
+    """Yield a row for each peer, or one row without peers; runs of our work, the lower bound and the peer alternate.
 
     The order of the peers matters: one peer makes the C library keep freed memory, and large temporary arrays are then
     twice as fast for all later peers. The first turn is a warm-up and is not counted. On a GPU, timing waits for each

@@ -101,7 +101,7 @@ def part_of(path: Path) -> Part | None:
 
 
 def found_in(folder: Path) -> dict[tuple[Path, str], dict[tuple[str, str], Path]]:
-    """Return the IDX files in a folder, its ``raw`` and the ``raw`` of its subfolders: by data set, then by split and content."""
+    """Return the IDX files in a folder, in ``raw`` within it and in ``*/raw``, by data set, then by split and content."""
     found: dict[tuple[Path, str], dict[tuple[str, str], Path]] = {}
     for place in (folder, folder / "raw", *sorted(folder.glob("*/raw"))):
         for path in sorted(place.iterdir()) if place.is_dir() else ():

@@ -33,7 +33,7 @@ CHECKOUT = Path(__file__).parents[2]  # the folder of the project, unless minice
 
 
 class DataFile(NamedTuple):
-    """A file that can be downloaded, plain or compressed by gzip: size and SHA-256 when decompressed, and addresses.
+    """A file that can be downloaded, plain or compressed by gzip: its mirrors, and its size and SHA-256 when decompressed.
 
     An archive, which holds several files, is stored unchanged: size and SHA-256 are those of the archive.
     """

@@ -121,7 +121,7 @@ def load(train: int = 6000, test: int = 1000, size: int = 28, seed: int = 0) -> 
 
     - a style: each of the digit's ways of writing is equally likely;
     - jitter of each control point: on each axis the sum of two U(-0.08, 0.08), in units of the box of 0.50 by 0.68 in which the
-      styles are given; the moved points are then centred by their extent;
+      styles are given; the moved points are then shifted so that their bounding box is centred;
     - scale: 1 + U(-0.13, 0.13), drawn separately for width and height;
     - slant: x grows by U(-0.36, 0.36) for each unit of height;
     - rotation: twice the arctangent of U(-0.11, 0.11), at most 12.6 degrees in either direction;
@@ -145,7 +145,7 @@ def strokes14(train: int = 6000, test: int = 1000, seed: int = 0) -> Dataset:
     Parameters
     ----------
     train, test, seed : int
-        As for :func:`load`; equal values give the same drawings as there, in the same split.
+        As for :func:`load`; equal values give the same drawings in the same split.
 
     Returns
     -------
@@ -198,7 +198,7 @@ def draw(split: str, images: int, size: int = 28, seed: int = 0) -> tuple[np.nda
 
 
 def _draw_block(seed: int, split: str, block: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the BLOCK images of one generator: rows of uint8 and their labels."""
+    """Draw the BLOCK images of one generator; return them as rows of uint8, with their labels."""
     rng = generator(seed, f"strokes {split}", block)
     labels = np.argsort(rng.random((BLOCK // 10, 10)), axis=1, kind="stable").ravel()
     choice = rng.random(BLOCK)
@@ -286,8 +286,8 @@ def _spline(visits: list[int], points: int, per_span: int) -> np.ndarray:
 def _distance_to_pieces(starts: np.ndarray, ends: np.ndarray, size: int) -> np.ndarray:
     """Return the distance from every pixel's centre to the nearest piece, float32 (images, size, size).
 
-    `starts` and `ends` are (pieces, images, 2). The distance from a piece has two parts: one across the piece, and one
-    along it, beyond its ends.
+    `starts` and `ends` have the shape (pieces, images, 2). The distance from a piece has two parts: one across the piece,
+    and one along it, beyond its ends.
     """
     centres = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
     nearest = np.full((starts.shape[1], size, size), np.inf, dtype=np.float32)

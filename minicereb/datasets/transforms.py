@@ -78,7 +78,7 @@ def crop_and_flip(rows: Array, image_shape: tuple[int, ...], seed: int, epoch: i
     image_shape : tuple of int
         (height, width) or (height, width, channels).
     seed, epoch : int
-        Seed of the draws, and epoch, whose draws differ from those of other epochs.
+        Seed and epoch of the draws; every epoch has different draws.
     ids : array of int64, shape (images,)
         Each image's index in its data set, on the device of `rows`: the draws for an image do not depend on the others.
 

@@ -208,7 +208,7 @@ def too_little(dimensions: int, lossy: bool = True) -> Iterator[Mistake]:
 
 
 def with_arguments(case: Case) -> Iterator[Mistake]:
-    """Yield changes of an answer by an argument or its transpose: adding, subtracting, multiplying, dividing."""
+    """Yield changes that combine an answer with an argument or its transpose, for example by adding or multiplying."""
     for name in case.floats():
         both = ((name, np.asarray), (f"{name}ᵀ", np.transpose))
         for what, get in both if np.ndim(case.arguments[name]) == 2 else both[:1]:

@@ -56,7 +56,7 @@ def _growth(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _combination(attempt: Attempt) -> Iterator[Hint]:
-    """Yield a hint if one linear combination of the right answer, a constant and arguments is the answer in all cases."""
+    """Yield a hint if the student's answer is the same combination of right answer, constant and arguments in all cases."""
     columns = {"the right answer": np.concatenate([truth.ravel() for truth in attempt.truths])}
     columns["1"] = np.ones_like(columns["the right answer"])
     columns |= {name: np.concatenate([array.ravel() for array in arrays]) for name, arrays in _spread(attempt)}

@@ -19,8 +19,8 @@ SHAPES = ("shape", "broadcast", "matmul", "dimension", "aligned", "axis", "axes"
 class CallResult(NamedTuple):
     """The result of a call.
 
-    The answer is in float64, with several arrays stacked into one, or None if the answer is unusable. `dtype` is the type
-    that was returned; `hints` name mistakes that can be seen without knowing the right answer.
+    The answer is in float64, with several arrays stacked into one, or None if the answer is unusable. `dtype` is that of
+    the returned array; `hints` name mistakes that can be seen without knowing the right answer.
     """
 
     answer: np.ndarray | None
@@ -40,7 +40,7 @@ Function = Callable[..., Any] | Elsewhere
 
 
 def try_on(function: Function, case: Case, parts: int = 0) -> CallResult:
-    """Call a function on copies of a case's arguments; it should return a tuple of `parts` arrays, or, for 0, one array."""
+    """Call a function on copies of a case's arguments; it should return `parts` arrays, or one if that is 0."""
     if isinstance(function, Elsewhere):
         return function.try_on(case, parts)
     given = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in case.arguments.items()}

@@ -42,7 +42,7 @@ def check_derivative(
     by : int
         Index of the argument to differentiate with respect to: an array of at most 2000 floats.
     seed : int
-        Seed of `d_output`, the other points and the directions.
+        Seed of `d_output`, of the other points, and of the directions in which kinks are sought.
 
     Returns
     -------

@@ -109,7 +109,7 @@ class Attempt(NamedTuple):
 
 
 def fits(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> bool:
-    """Return whether two arrays have one shape and agree within a tolerance, relative to the largest number in `wanted`."""
+    """Return whether two arrays have equal shapes and agree within a tolerance, relative to the largest number in `wanted`."""
     if found.shape != wanted.shape or not (np.isfinite(found).all() and np.isfinite(wanted).all()):
         return False
     scale = float(np.abs(wanted).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""Settings for each kind of model, which build the model and its learning rule, and the named arrays of a model.
+"""Settings of each kind of model, from which the model and its learning rule are built; and the arrays of a model by name.
 
 Each kind has a `family`, the prefix of the names of its run folders, and a `description` for tables.
 """

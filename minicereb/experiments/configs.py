@@ -239,7 +239,7 @@ class Experiment:
         raise NotImplementedError
 
     def check_record(self, record: Record) -> None:
-        """Raise :class:`~minicereb.documents.Mismatch` if a record has the right shape but does not fit these settings."""
+        """Raise :class:`~minicereb.documents.Mismatch` if a record of the right shape does not fit these settings."""
 
     def measured(self, record: Record) -> Iterator[Measurement]:
         """Yield the accuracies in a record from :meth:`~minicereb.experiments.laboratory.Laboratory.result`, for reports."""

@@ -1,6 +1,6 @@
 """Run the jobs of a study one after another, or in parallel: in processes, on a Dask cluster, or with any other executor.
 
-A worker receives the settings of a job and writes the results into the study's folder, which every worker must see.
+A worker receives the settings of a job and writes the results into the study's folder, to which every worker must have access.
 """
 
 from __future__ import annotations

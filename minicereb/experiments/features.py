@@ -28,7 +28,7 @@ def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str)
     """Return a data set with a convolutional network's features in place of images; yield the number computed so far.
 
     Features are float32 rows in two files in the network's run `folder`, named by the SHA-256 of its `model` and by the
-    device. A JSON file beside each of them gives the SHA-256 of the file, the model and the data. All these files can be
+    device. A JSON file beside each of them gives the SHA-256 of the features, the model and the data. All these files can be
     deleted at any time.
 
     Raises

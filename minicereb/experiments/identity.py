@@ -35,7 +35,7 @@ def config_kind(cls: Kind) -> Kind:
 
 
 def to_json(config: Any) -> Any:
-    """Return a config as JSON values, in which the name of each nested config's class is its ``kind``."""
+    """Return a config as JSON values; every nested config becomes an object whose ``kind`` is the name of its class."""
     if dataclasses.is_dataclass(config):
         fields = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
         return {"kind": type(config).__name__, **fields}
@@ -43,7 +43,7 @@ def to_json(config: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """Return the config that :func:`to_json` wrote.
+    """Return the config from which :func:`to_json` made a JSON value.
 
     A :class:`DataError` is raised for a field that this version does not have, and an :class:`InputError` for an invalid value.
     """

@@ -163,7 +163,7 @@ class Laboratory:
         return self._models[config]
 
     def run_experiment(self, config: Experiment) -> Generator[str, None, Record]:
-        """Train an experiment's models and run it, unless its record exists; yield progress and return its :meth:`result`."""
+        """Train an experiment's models and, unless its record exists, run it; yield progress and return its :meth:`result`."""
         for train in config.trainings:
             yield from self.train(train)
         if self.find_record(config) is None:

@@ -217,7 +217,7 @@ def add(folder: str | Path, name: str, title: str, shipped: bool, root: Path) ->
 
 
 def _command(arguments: list[str], name: str) -> list[str]:
-    """Return the command that trains the model into ``runs/NAME``, without options that do not affect the result."""
+    """Return the command that trains the model in ``runs/NAME``, without options that do not affect the result."""
     command, rest = ["minicereb"], iter(arguments[1:])
     for argument in rest:
         option, _, value = argument.partition("=")

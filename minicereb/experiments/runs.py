@@ -1,4 +1,4 @@
-"""Run folders, which hold a training run that can be killed at any moment and resumed, and finally its trained model.
+"""Run folders: each holds a training run, which can be killed at any moment and resumed, and finally its trained model.
 
 ``config.json`` is written first. ``manifest.json`` records how training was executed and its result; ``checkpoint.npz``
 exists during training, ``model.npz`` after it. docs/formats.md describes all files.
@@ -176,7 +176,7 @@ def is_own_file(path: Path) -> bool:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read a run folder's settings and state; raise :class:`RunError` if it is no run, :class:`DataError` if it is damaged."""
+    """Read a run folder's settings and state; raise :class:`RunError` if there is none, :class:`DataError` if it is damaged."""
     folder = Path(folder)
     for path in (folder, *(folder / name for name in OWN_FILES)):
         refuse_dangling(path)

@@ -231,7 +231,7 @@ def _together(
 
 
 def _broken(found: dict[str, list[_Path]], labels: np.ndarray, settings: Exploration) -> list[float | None]:
-    """Return, for each image, the smallest ε at which some step of an attack is misclassified; 0 if the clean image is."""
+    """Return, for each image, the smallest ε at which some step of an attack is misclassified; 0 if the clean image is too."""
     result: list[float | None] = [None] * len(labels)
     for number, epsilon in reversed(list(enumerate(settings.epsilons))):
         for some in found.values():

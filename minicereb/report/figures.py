@@ -73,7 +73,7 @@ def blank_figure(width: float, height: float, dpi: int = 120, **settings: Any) -
 
 
 def panels_of(width: float, height: float, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, np.ndarray]:
-    """Return a figure of this size in inches, and its axes as an array (rows, columns), without borders above and right."""
+    """Return a figure of this size in inches, and its axes as an array (rows, columns), without top and right borders."""
     figure = blank_figure(width, height, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, **shared)
     for axes in grid.flat:
@@ -194,14 +194,14 @@ APART = (0.12, 0.05)  # least distance of two names, horizontally and vertically
 
 
 class _Name(NamedTuple):
-    """A point of a line, and the position of its name, both as shares of the panel."""
+    """A point of a line, and the position of its name, both as fractions of the panel's width and height."""
 
     point: tuple[float, float]
     place: tuple[float, float]
 
 
 def _name_lines(figure: Figure, row: np.ndarray, together: bool) -> None:
-    """Write the names of lines beside them, only once if all panels have the same names; without space, draw a legend."""
+    """Write the names of lines beside them, once if all panels have the same names; if there is no space, draw a legend."""
     if together:
         found = [(quality, n, names) for n, axes in enumerate(row) for quality, names in _placed(axes)]
         if found:

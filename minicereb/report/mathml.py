@@ -145,7 +145,7 @@ class _Reader:
         raise ValueError(f"LaTeX command not known: \\{name}")
 
     def _argument(self) -> str:
-        """Read an argument: a group in braces, or a single token (of a number, only one digit)."""
+        """Read an argument: a group in braces, or a single token (only one digit of a number)."""
         if self.peek().isdigit():
             return f"<mn>{self.take()}</mn>"
         return self.element()

@@ -21,7 +21,7 @@ def sliders(draw: Callable[..., bytes], **values: Sequence[Any]) -> Any:
     Parameters
     ----------
     draw : callable
-        Returns a figure as SVG; all arguments must have defaults.
+        Function that returns a figure as SVG; all its arguments must have defaults.
     **values : sequence
         The values that each slider offers, in order, by the name of the argument; the default is one of them.
 

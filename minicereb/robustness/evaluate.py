@@ -44,7 +44,7 @@ class EvaluationTarget:
     gradient : str
         Source of the input gradient (see :func:`minicereb.attacks.gradients.source_named`).
     draws : int
-        Number of noise samples per gradient estimate; for ``"eot"``, of calls of the model.
+        Number of noise samples per gradient estimate; for ``"eot"``, the number of calls of the model.
     judge : callable, optional
         Maps images on the device and their indices to predictions on the host, for a randomised model. The function uses
         fresh noise, which no attack has used. By default the model's own outputs decide.

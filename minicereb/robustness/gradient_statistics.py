@@ -73,7 +73,7 @@ def norm_quantiles(norms: np.ndarray) -> list[float | None]:
 
 
 def double_precision(model: Any) -> Any | None:
-    """Return a float64 copy of a model that is a dataclass (None if the copy would be too large), or another model itself.
+    """Return a float64 copy of a model that is a dataclass, or None if it would be too large; return other models as they are.
 
     A model that is not a dataclass is expected to compute in the precision of its input, or to raise an error. This
     function raises :class:`ModelError` if a user's dataclass cannot be copied with other arrays.
@@ -115,7 +115,7 @@ def _is_float(value: Array) -> bool:
 
 
 def lost_in_float32(single: np.ndarray, double: np.ndarray) -> float:
-    """Return the share of images whose `double` gradient is not 0 but has no cosine of at least 0.9 with the `single` one.
+    """Return the share of images whose nonzero `double` gradient has no cosine of at least 0.9 with their `single` gradient.
 
     `single` and `double` are the results of float32 and float64 arithmetic: arrays of float64, shape (images, inputs).
     """

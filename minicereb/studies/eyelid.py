@@ -49,7 +49,7 @@ def over_seeds(values: Sequence[float | None], digits: int = 1) -> str:
 
 
 def trials_to_criterion(phase: str) -> Callable[[Record], int | None]:
-    """Return a function of a record: trials to a phase's criterion, or None in extinction if nothing was acquired."""
+    """Return a function that gives a record's trials to a phase's criterion; None in extinction if nothing was acquired."""
     return lambda record: (
         None if phase == "extinction" and record["criterion"]["acquisition"] is None else record["criterion"][phase]
     )

@@ -86,7 +86,7 @@ def table(results: Results) -> Blocks:
 
 
 def figures(results: Results) -> Figures:
-    """Draw robust accuracy against test accuracy as each regulariser grows."""
+    """Draw robust accuracy against test accuracy as each regulariser becomes stronger."""
     models, panels = models_of(results), []
     for e, (label, epsilon) in enumerate(EPSILONS.items()):
         lines = {}

@@ -114,7 +114,7 @@ def paper_pgd(objective: str, epsilon: float, seed: int, step: float = PAPER_STE
 
 
 def tuned_step(epsilon: float) -> float:
-    """Return a PGD step size that fits ε."""
+    """Return a PGD step size that suits ε."""
     return fitting_step(epsilon, PAPER_STEPS)
 
 
@@ -164,7 +164,7 @@ def robustness_study(
     reference : callable
         Returns whether a training run is the reference of its group; by default, the first run is.
     figures : callable, optional
-        Maps the results of each model to figures by name; by default, accuracy against ε, with colours from dark to light.
+        Maps all models with their results to figures by name; by default, accuracy against ε, in colours from dark to light.
     name, question, expectation, inputs
         As in :class:`~minicereb.studies.study.Study`; the expectation is appended to a paragraph about the paper.
     """

@@ -116,7 +116,7 @@ def differences(results: Results, measures: Sequence[Measure]) -> dict[tuple[str
 
 
 def _image_variance(record: Record, images: int) -> float:
-    """Estimate the variance of a difference of paired shares that is due to the choice of images."""
+    """Estimate the variance, due to the choice of images, of the difference between two paired shares."""
     b, c = record["only_one"], record["only_other"]
     return (b + c - (b - c) ** 2 / images) / images**2
 

@@ -1,4 +1,4 @@
-"""The definition of a study, and how it runs: every experiment runs once, and an interrupted one resumes."""
+"""The definition of a study, and its execution: every experiment runs once, and an interrupted study can be resumed."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class _StudyFile(TypedDict):
 
 
 def read_study(path: Path) -> Record:
-    """Read ``study.json``; raise :class:`DataError` for any other content.
+    """Read ``study.json``; raise :class:`DataError` if its content is not that of a study.
 
     Records with settings of another version are not checked.
     """

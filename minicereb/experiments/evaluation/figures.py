@@ -89,7 +89,7 @@ def gradients_figure(record: Record) -> Figure | None:
 
 
 def nearest_figure(folder: Path, dataset: Dataset) -> Figure | None:
-    """Draw the nearest misclassified image found for each of the first test images; None if none was found or can be shown."""
+    """Draw the nearest misclassified image found for each of the first test images; None if there is nothing to draw."""
     paths = block_paths(folder)
     if not paths or len(dataset.image_shape) < 2 or dataset.image_shape[2:] not in ((), (1,), (3,), (4,)):
         return None

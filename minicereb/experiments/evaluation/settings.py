@@ -146,7 +146,7 @@ class EvaluatedModel(Experiment):
                 yield Measurement(model, measure, entry[side], interval, record["images"])
 
     def cost(self, probes: Probes) -> Cost:
-        """Return the cost, with certificates and checklist, for the worst case that every image withstands every attack."""
+        """Return the cost, with certificates and checklist, in the worst case, in which every image withstands every attack."""
         if self.answer != "ot":
             return Cost()
         gradient, certificate = probes.evaluation(self)
@@ -249,8 +249,8 @@ def evaluate_run(
 ) -> Generator[str, None, Record]:
     """Evaluate the model of a run and write the results into its folder; yield the progress and return the record.
 
-    An :class:`InputError` is raised if the model needs a mean prediction but has none, or if the data have fewer test
-    images than the evaluation needs.
+    An :class:`InputError` is raised if a mean prediction is requested from a model without noise, or if the data have fewer
+    test images than the evaluation needs.
     """
     check_images(config, dataset)
     noisy = isinstance(model, NoisyNetwork) and any(layer.law is not None for layer in model.layers)

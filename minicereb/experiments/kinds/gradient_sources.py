@@ -31,7 +31,7 @@ SOURCE = shape(cosine=float | None, standard_error=float | None, signs=float | N
 class GradientSources(Experiment):
     """Input gradients from several sources, compared with the exact gradient of a noisy network of at most 20 threshold neurons.
 
-    The images are the first of the first 1,000 test images that are classified correctly without noise.
+    The images are the first `images` of the first 1,000 test images that are classified correctly without noise.
     """
 
     record_shape = shape(images=Count, exact=SOURCE)

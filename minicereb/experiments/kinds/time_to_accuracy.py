@@ -106,7 +106,7 @@ class FastestAgain(Experiment):
         return self.among
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Repeat the fastest experiment with the other seed; its record has the same entries as theirs."""
+        """Repeat the fastest experiment with the other seed; the record has the same entries as those of `among`."""
         records = [read_record(laboratory.record_path(each), each).record for each in self.among]
         chosen = self.among[fastest(records)]
         again = replace(chosen, train=replace(chosen.train, seed=self.seed))
@@ -130,8 +130,8 @@ def evaluations_per_image(model: Model, image_shape: tuple[int, ...] = (1,)) -> 
     There is one evaluation per replication or, if one layer at a time has noise, one per replication and layer. Every
     flipped neuron adds one evaluation, and every neuron whose noise is redrawn adds several. Flips change every spiking
     neuron in every time step. In recurrent layers, and when the noise of spiking neurons is redrawn, only randomly drawn
-    units are changed, and each counts as a whole run. Losses that only need changed outputs, not another run, are not
-    counted.
+    units are changed, and each counts as a whole run. Losses that are computed from changed outputs, without another run,
+    are not counted.
     """
     if not isinstance(model, NoisyModel):
         return 1

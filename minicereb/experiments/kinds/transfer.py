@@ -113,7 +113,7 @@ def _attacked(attack: Attack, substitute: Any, x: Array, labels: Array) -> Array
 def _answers(
     config: TransferredAttack, target: Any, substitute: Any, ids: np.ndarray, images: tuple[Array, Array]
 ) -> dict[str, np.ndarray]:
-    """Return the predictions of the substitute and of the target: without noise (OT) and, if it has noise, LAP."""
+    """Return the predictions of the substitute and of the target (without noise and, if it is noisy, by LAP)."""
     noisy = isinstance(target, NoisyNetwork) and any(layer.law is not None for layer in target.layers)
     answers = {}
     for kind, x in zip(KINDS, images, strict=True):
