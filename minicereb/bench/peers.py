@@ -98,7 +98,7 @@ def learning_steps(
 
 
 def _keeping_freed_memory(step: Callable[[], object]) -> Callable[[], object]:
-    """Free an untouched block of 31 MiB before each step: the C library then keeps freed blocks of up to this size."""
+    """Allocate and free a block of 31 MiB before each step: the C library then keeps freed blocks of up to this size."""
 
     def kept() -> object:
         np.empty(31 << 20, dtype=np.uint8)

@@ -53,7 +53,7 @@ ATTACKED = Attack("pgd", "margin", 0.1, steps=5)
 class Growth:
     """A quantity that grows: its sizes, and the work whose time and memory are measured at each size.
 
-    `prepare` maps a size to the work. `expected` is the exponent of the growth of time in an implementation without waste.
+    `prepare` maps a size to the work. `expected` is the exponent with which the time of an ideal implementation grows.
     """
 
     quantity: str

@@ -112,7 +112,7 @@ def _fetch_file(file: DataFile, backoff: float) -> FileReport:
 
 
 def _reason(error: Exception) -> str:
-    """Return a short description of an error, because the messages of the package requests are long."""
+    """Return a short description of an error, because the messages of the package ``requests`` are long."""
     if isinstance(error, DataError):
         return str(error)
     response = getattr(error, "response", None)

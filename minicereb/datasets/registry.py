@@ -26,7 +26,7 @@ class NamedDataset:
     Parameters
     ----------
     load : callable
-        Takes the `options` and returns a :class:`~minicereb.datasets.dataset.Dataset`.
+        Function that takes the `options` and returns a :class:`~minicereb.datasets.dataset.Dataset`.
     training, test : int
         Numbers of images.
     image_shape : tuple of int
@@ -154,7 +154,7 @@ _FILES: dict[str, Callable[[str], Dataset]] = {"csv": csv_table.load, "idx": idx
 
 
 def _kind_of(path: str) -> str:
-    """Return the kind of a user's own data at a path: ``npz``, ``csv``, ``idx``, ``cifar10``, or empty."""
+    """Return the kind of a user's own data at a path: ``npz``, ``csv``, ``idx``, ``cifar10``, or an empty string."""
     if path.lower().endswith(".npz"):
         return "npz"
     if path.lower().endswith(csv_table.ENDINGS):

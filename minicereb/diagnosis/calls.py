@@ -40,7 +40,10 @@ Function = Callable[..., Any] | Elsewhere
 
 
 def try_on(function: Function, case: Case, parts: int = 0) -> CallResult:
-    """Call a function on copies of a case's arguments; it should return `parts` arrays, or one if that is 0."""
+    """Call a function on copies of a case's arguments.
+
+    The function should return a tuple of `parts` arrays, or one array if `parts` is 0.
+    """
     if isinstance(function, Elsewhere):
         return function.try_on(case, parts)
     given = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in case.arguments.items()}

@@ -77,7 +77,7 @@ def check_derivative(
 
 
 class _Function(NamedTuple):
-    """A function with the names of its arguments; its derivative takes the same arguments as the student's."""
+    """A function with the names of its arguments; its derivative takes the same arguments as the student's derivative."""
 
     forward: Callable[..., Any]
     names: list[str]

@@ -1,4 +1,4 @@
-"""The terms of a diagnosis: tasks, cases and known mistakes on one side, hints on the other."""
+"""The data types of a diagnosis: tasks, cases and known mistakes on one side, hints on the other."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ class Experiment:
 
     @property
     def revision(self) -> int:
-        """A number, raised when equal settings begin to give new results; see :mod:`minicereb.experiments.identity`."""
+        """A number that is raised when equal settings give new results; see :mod:`minicereb.experiments.identity`."""
         return 0
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:

@@ -216,7 +216,7 @@ def read_config(path: Path) -> tuple[Any, str]:
 
 
 def _read_manifest(path: Path, config: Train, key: str) -> dict[str, Any]:
-    """Read the manifest of a run; raise :class:`DataError` unless it names the same settings and data."""
+    """Read the manifest of a run; raise :class:`DataError` unless it names the settings and data of this run."""
     manifest = read_json(path, Manifest) if path.exists() else {}
     if "result" in manifest and "model_sha256" not in manifest:
         raise DataError(f"{path}: model_sha256 is missing")

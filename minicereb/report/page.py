@@ -206,7 +206,8 @@ def write_blocks(blocks: Iterable[Table | Text]) -> str:
 def read_blocks(source: str) -> list[Table | Text]:
     """Return the tables and paragraphs of a text in order.
 
-    A table is a row of cells between pipes, a rule, and further rows, padded or cut to the length of the first.
+    A table is a row of cells between pipes, a line of dashes, and further rows, which are padded or cut to the length of
+    the first row.
     """
     blocks: list[Table | Text] = []
     for part in re.split(r"\n\s*\n", source.strip()):

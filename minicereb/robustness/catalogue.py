@@ -33,7 +33,7 @@ class NamedAttack:
         Whether the attack runs on every image, so that the accuracy under it alone is known, instead of only on the
         survivors of earlier attacks.
     transferred : bool
-        Whether the attack runs against other models and then tries their attacked images.
+        Whether the attack runs against other models, whose attacked images are then tried on the evaluated model.
     """
 
     searches: tuple[Settings, ...]

@@ -45,7 +45,7 @@ class CheckResult(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CheckContext:
-    """The context of the checks: some images of an evaluation at one ε (number `e`)."""
+    """The context of the checks: some images of an evaluation at one ε (with index `e`)."""
 
     target: EvaluationTarget
     plan: EvaluationPlan
@@ -114,7 +114,7 @@ class CheckContext:
 
         An evaluation runs most attacks only on the survivors of earlier ones. So each candidate also runs on the images
         that it has not attacked yet, as long as it could still break more than the best candidate so far. The search ends
-        once a candidate breaks as many images as the whole evaluation, within 1% of the checked images.
+        once a candidate breaks nearly as many images as the whole evaluation: at most 1% of the checked images fewer.
         """
         order = (*BY_STRENGTH, *(name for name in attack_names() if name not in (*BY_STRENGTH, "random")), "random")
         # Images made against other models give no information about the convergence of attacks on this model.
@@ -134,7 +134,7 @@ class CheckContext:
         return best or self.plan.attacks[0]
 
     def withstanding(self, attacks: Sequence[Attack], ids: np.ndarray) -> np.ndarray:
-        """Return those of the images `ids` that withstand these attacks, which are run one after another."""
+        """Return the images in `ids` that withstand these attacks, which are run one after another."""
         for attack in attacks:
             if len(ids):
                 ids = ids[~self.target.attack(attack, ids)[0]]

@@ -55,7 +55,7 @@ class EvaluationTarget:
     substitutes : dict
         Other classifiers, by name, from which attacks are transferred.
     no_substitute : str
-        Why there are no other classifiers, if there are none.
+        The reason if there are no other classifiers.
     """
 
     model: Any
@@ -95,7 +95,7 @@ class EvaluationTarget:
         return self._judged(self.model, attack, ids, own=self.judge is None)
 
     def transfer_attack(self, substitute: Any, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attack another model, and return the result of :meth:`attack` for the predictions of this model."""
+        """Attack another model, and judge the result by the predictions of this model; return values as for :meth:`attack`."""
         return self._judged(substitute, attack, ids, own=False)
 
     def _judged(self, model: Any, attack: Attack, ids: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -58,7 +58,7 @@ def input_gradients(
 
 
 def gradient_statistics(gradients: np.ndarray) -> GradientStatistics:
-    """Return the statistics of at least one gradient, shape (images, inputs)."""
+    """Return the statistics of gradients, shape (images, inputs); there must be at least one gradient."""
     finite = np.isfinite(gradients).all(axis=1)
     with np.errstate(invalid="ignore", over="ignore"):
         norms = np.where(finite, np.sqrt((gradients * gradients).sum(axis=1)), np.nan)

@@ -62,7 +62,7 @@ class Outcomes:
         return self.predicted == self.labels
 
     def survivors(self, epsilon: int, attacks: Sequence[int] | None = None) -> np.ndarray:
-        """Return which images are correctly classified and withstood all attacks (or those given) up to this ε."""
+        """Return a mask of the images that are correctly classified and withstood all attacks (or those given) up to this ε."""
         tried = self.tried[: epsilon + 1] if attacks is None else self.tried[: epsilon + 1, list(attacks)]
         return self.clean & ~(tried == BROKEN).any(axis=(0, 1))
 

@@ -51,7 +51,7 @@ SOURCES_SIZES = {
 
 
 def _sources_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """For both losses, compare each source with the exact gradient, then attack both kinds of prediction along it by PGD-40."""
+    """For both losses, compare each gradient source with the exact gradient, then use it for PGD-40 on both predictions."""
     hidden, epochs, compared, attacked, searched, judging, sources = SOURCES_SIZES[scale]
     experiments: list[Experiment] = []
     for seed, loss in product(seeds, ("cross-entropy", "zero-one")):

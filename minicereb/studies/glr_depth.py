@@ -1,4 +1,4 @@
-"""What does it cost to learn from loss values in networks beyond one hidden layer, and how robust are they?"""
+"""What does it cost to learn from loss values in deeper, convolutional and recurrent networks, and how robust are they?"""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Train the ablation's four models as coded and as printed; run both evaluations and further attacks, and measure gradients.
+    """Train the ablation's models as in the code and as in the paper; run both evaluations and more attacks; measure gradients.
 
     Attacks already run by an evaluation are not repeated.
     """
@@ -72,7 +72,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 
 
 def attack_with(objective: str, setting: str, epsilon: float, seed: int) -> Attack:
-    """Return PGD as printed, with twice as many steps, or with a step size tuned to ε."""
+    """Return PGD as in the paper, with twice as many steps, or with a step size tuned to ε."""
     if setting == "tuned":
         return Attack("pgd", objective, epsilon, steps=TUNED_STEPS, step_size=epsilon / 10, seed=seed)
     printed = paper_pgd(objective, epsilon, seed)

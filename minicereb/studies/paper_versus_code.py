@@ -52,7 +52,7 @@ ENDS = ("as the code has it", "as the paper has it")
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Attack and evaluate every model trained as coded and as printed; also attack some models trained in all other ways."""
+    """Attack and evaluate every model, trained as in the code and as in the paper; attack some models trained in other ways."""
     dissected, others, epochs = SIZES[scale]
     experiments: list[Experiment] = []
     for inputs, cells, ltd in (*dissected, *others):
@@ -68,7 +68,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 
 
 def _label(train: Train) -> str:
-    """Return the description of the model and how it was trained."""
+    """Return a description of the model and of its training."""
     model: CerebellumModel = replace(train.model, replacement=False)  # type: ignore
     way = next(name for name, other in ways(model, train.data, train.epochs, train.seed) if other == train)
     return f"{model.description}: {way}"

@@ -164,7 +164,7 @@ def robustness_study(
     reference : callable
         Returns whether a training run is the reference of its group; by default, the first run is.
     figures : callable, optional
-        Maps all models with their results to figures by name; by default, accuracy against ε, in colours from dark to light.
+        Takes the results by model and returns figures by name; by default, accuracy against ε, in colours from dark to light.
     name, question, expectation, inputs
         As in :class:`~minicereb.studies.study.Study`; the expectation is appended to a paragraph about the paper.
     """

@@ -72,7 +72,7 @@ def trainings(data: Data, scale: str, seed: int, epsilon: float) -> list[Train]:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Evaluate every model at the ε for which it was trained (or at all ε), and compare it with the complete circuit."""
+    """Evaluate every model at the ε of its training (at every ε if it has none), and compare it with the complete circuit."""
     experiments: list[Experiment] = []
     for seed in seeds:
         epsilons: dict[Train, tuple[float, ...]] = {}

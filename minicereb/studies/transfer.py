@@ -43,7 +43,7 @@ def models(data: Data, scale: str, seed: int) -> dict[str, Train]:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TransferMatrix]:
-    """Test every model on the images attacked against every other model; one matrix per seed."""
+    """Test every model on images attacked with the gradients of every other model; one matrix per seed."""
     *_, steps, images = SIZES[scale]
     experiments = []
     for seed in seeds:

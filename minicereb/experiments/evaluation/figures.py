@@ -77,7 +77,7 @@ def _bounds(entries: Sequence[Record]) -> str:
 
 
 def gradients_figure(record: Record) -> Figure | None:
-    """Draw the cumulative distributions of the input gradients' norms, one per objective; None if all are zero."""
+    """Draw the cumulative distributions of the input gradients' norms, one per objective; return None if all norms are zero."""
     lines = {}
     for check in record["epsilons"][0]["checklist"]:
         for objective, found in check["detail"].items() if check["name"] == "gradients-there" else ():

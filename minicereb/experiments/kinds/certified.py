@@ -64,7 +64,7 @@ class CertifiedModel(Experiment):
     seconds_per_image: float = setting(60.0, "Time limit per image.", unit="s", above=0, at_most=1e6)
 
     def check_record(self, record: Record) -> None:
-        """Raise :class:`~minicereb.documents.Mismatch` unless a record covers all these images."""
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record covers as many images as these settings."""
         if record["images"] != self.images:
             raise Mismatch(record["images"], f"{self.images}").within("images")
 
@@ -148,7 +148,7 @@ def certify_run(config: CertifiedModel, run: Run, model: Any, dataset: Dataset) 
 
 
 def _known(path: Path, owner: str, labels: np.ndarray, inputs: int) -> dict[str, np.ndarray]:
-    """Return the verdicts of an earlier call, or arrays without verdicts if there was none."""
+    """Return the verdicts that an earlier call stored; if there was no earlier call, return arrays without verdicts."""
     n = len(labels)
     fresh = {
         "labels": labels,

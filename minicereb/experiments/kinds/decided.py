@@ -91,7 +91,7 @@ def benchmark_folder() -> Path:
 
 
 def _published(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
-    """Return the rows of the table of published verdicts by network and property; empty if there is no table."""
+    """Return the rows of the table of published verdicts, keyed by network and property; empty if there is no table."""
     path = folder / "published.csv"
     rows = csv.DictReader(io.StringIO(read_text(path))) if path.is_file() else []
     return {(row["network"], f"{row['property'].removesuffix('.gz')}.gz"): row for row in rows}
