@@ -27,7 +27,8 @@ MARKS = ("config.json", "study.json", "evaluation.json")  # the folder of a run,
 class Value(click.ParamType):
     """The values of an option or argument: `values` are names to choose from, and `kind` says which other values are accepted.
 
-    The kinds are list (comma-separated names), folder (of a run, a study or an evaluation), file and dir (any).
+    The kinds are ``list`` (comma-separated names), ``folder`` (that of a run, a study or an evaluation), ``file`` (any file)
+    and ``dir`` (any folder).
     """
 
     name = "value"
@@ -108,7 +109,7 @@ def _by_type(kind: click.ParamType) -> tuple[Iterable[str], str]:
 
 
 def names() -> dict[str, tuple[Iterable[str], str]]:
-    """Return the values that types do not determine, as names and kind; a key is ``"parameter"`` or ``"command parameter"``."""
+    """Return names and kind of values that a type does not determine, keyed by ``"parameter"`` or ``"command parameter"``."""
     from minicereb.datasets import registry, store
     from minicereb.exercises.course import EXERCISES
     from minicereb.experiments import pretrained

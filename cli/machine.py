@@ -116,7 +116,7 @@ def _machine() -> str:
 
 
 def _growth(figure: Path | None) -> Answer:
-    """Measure how time and memory grow with size; print both, in total and per unit of size, with fitted exponents; draw them."""
+    """Measure how time and memory grow with size, and fit exponents; with `figure`, also draw the growth."""
     from minicereb.bench import scaling  # it imports nearly everything
 
     measured = list(shown(scaling.run_scaling(), lambda row: f"measured {row.size:,} {row.quantity}", "measuring"))

@@ -55,7 +55,7 @@ def numbers(kind: type, example: str, count: int | None = None) -> Callable[[str
 
 
 def setting_options(settings: type, *names: str, **changes: Any) -> Callable[[Callable], Callable]:
-    """Add options for the named fields of a settings dataclass; by default, for all that have a help text.
+    """Return a decorator that adds options for the named fields of a settings dataclass, by default for all with a help text.
 
     `changes` maps the name of a field to another default, or to a dict of arguments of :func:`click.option`. In such a
     dict, the value of ``"usual"`` describes in words what the default None means.

@@ -39,7 +39,10 @@ class Answer(NamedTuple):
 
 
 def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--json`` and print the :class:`Answer` that the command returns; if it returns None, it has printed its output."""
+    """Add ``--json``, and print the :class:`Answer` that the command returns.
+
+    A command that returns None has printed its output.
+    """
 
     @click.option("--json", "json_wanted", is_flag=True, help="Print one JSON document.")
     @functools.wraps(command)

@@ -82,7 +82,7 @@ def eyelid(out: Path | None, animate: Path | None, **options: Any) -> Answer:
 
 
 def _of_session(settings: Eyelid, some: list[ConditioningTrial], record: dict[str, Any]) -> Iterator[str]:
-    """Yield the text lines: some trials of every phase, and how many trials preceded the criterion of each phase."""
+    """Yield the lines of text: some of the trials, and for each phase how many trials preceded its criterion."""
     rows = [(trial.number + 1, trial.phase, f"{trial.closure:.0f}", trial.peak) for trial in some]
     yield table(("trial", "phase", "closure %", "peak ms"), rows)
     for phase, number in record["criterion"].items():
@@ -138,7 +138,7 @@ def pole(
 
 
 def _of_balancing(config: PoleBalancing, record: dict[str, Any]) -> Iterator[str]:
-    """Yield the text lines: the durations of the trials, and the tests after them."""
+    """Yield the lines of text: the durations of the trials, and the tests after them."""
     seconds = record["seconds"]
     if seconds:
         first, last = (", ".join(f"{each:.1f}" for each in some) for some in (seconds[:5], seconds[5:][-5:]))

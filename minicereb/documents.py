@@ -48,7 +48,7 @@ Seed = Annotated[int, Range(0, 10**60)]
 
 
 class Mismatch(Exception):  # noqa: N818
-    """A value has the wrong shape. The error has its path in the document; the value ``...`` means that it is missing."""
+    """A value has the wrong shape. `path` is its place in the document; the value ``...`` means that it is missing."""
 
     def __init__(self, value: Any, expected: str):
         super().__init__(expected)

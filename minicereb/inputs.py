@@ -59,7 +59,7 @@ def _as_rows(shape: tuple[int, ...], width: int | None, setting: str) -> str:
 
 
 def check_credit(credit: Array, shape: tuple[int, ...]) -> None:
-    """Require `credit`, a derivative with respect to the outputs, to be an array of float of their shape."""
+    """Require `credit`, a derivative with respect to the outputs, to be an array of the outputs' shape."""
     if getattr(credit, "shape", None) != shape:
         found = f"shape {credit.shape}" if is_array(credit) else type(credit).__name__
         raise InputError("d_outputs", found, f"an array of shape {shape}, that of the outputs")

@@ -1,8 +1,8 @@
 """Bounds on the outputs of a network over all images of a region: intervals ``[M-IBP]`` and linear relaxations ``[M-CROWN]``.
 
-Signals are (cells, images), and coefficients of linear functions are (cells, functions, images): images are contiguous in memory,
-and a block of cells is a view. All bounds hold for the outputs that the model computes in its own precision, because each affine
-map adds the possible rounding error ``[M-ROUND]``.
+Signals have the shape (cells, images), and coefficients of linear functions have the shape (cells, functions, images). So
+images are contiguous in memory, and a block of cells is a view. All bounds hold for the outputs that the model computes in its
+own precision, because each affine map adds the possible rounding error ``[M-ROUND]``.
 """
 
 from __future__ import annotations

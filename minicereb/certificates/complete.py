@@ -346,7 +346,10 @@ class _Search:
     # -- the search --------------------------------------------------------------------------------------------------------------
 
     def by_hull(self, goal: Goal, until: float) -> float:
-        """Return the hull's lower bound on the value of a one-row goal. Test the corner of the box where it is attained."""
+        """Return a lower bound on the value of a one-row goal, by :mod:`minicereb.certificates.hull`.
+
+        Test the corner of the box where the bound is attained.
+        """
         chain = self.whole
         if not has_hull(chain) or len(goal.offsets) != 1:
             return -np.inf

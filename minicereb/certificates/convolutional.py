@@ -277,7 +277,10 @@ class Features:
 
 
 class _Ball(NamedTuple):
-    """The signals at the images themselves, by which the bounds over an L2 ball are tightened up to the first convolution."""
+    """The signals at the images themselves.
+
+    They tighten the bounds over an L2 ball, up to and including the first convolution.
+    """
 
     at_x: Array
     error: Array

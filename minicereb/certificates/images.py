@@ -41,8 +41,8 @@ def verify_image(
         The image, with pixels in [0, 1], as a NumPy array.
     label : int
     epsilon : float
-        At least 0. As in :func:`minicereb.certificates.certify.certify`, a proof holds for a ball that is larger by a rounding
-        allowance; a counterexample is within ε itself.
+        At least 0. As in :func:`minicereb.certificates.certify.certify`, a proof holds for a slightly larger ball, to allow for
+        rounding; a counterexample is within ε itself.
     seconds, most_branches
         As in :func:`minicereb.certificates.complete.verify`.
 

@@ -97,7 +97,7 @@ def smoothing_certificate(
         Number of draws for each image, at least 2.
     seed : int
     predictor : {"probabilities", "votes"}
-        Whether to certify the class of largest mean probability (LAP) or the most frequent class. Both classes refer to all
+        Which class to certify: that of largest mean probability (LAP), or the most frequent one. Both classes refer to all
         possible noise (K → ∞), of which the draws are a sample.
     confidence : float
         Confidence of each image's certificate, between 0 and 1.

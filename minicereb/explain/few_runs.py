@@ -67,7 +67,7 @@ class FewRuns(NamedTuple):
         return value, value - self.credit.weight[0]
 
     def credits(self, layer: NoisyLayer) -> np.ndarray:
-        """Return the credit of the input of each first-layer unit in each run, shape (units, runs)."""
+        """Return the credit of each first-layer unit's input in each run, shape (units, runs)."""
         if self.credit is None:  # one run
             return self.found.first_credit.T
         return layer.carried(self.credit.each()[:, 0], self.trace.signals[0][:, 0])

@@ -184,7 +184,7 @@ def _title(walked: PixelPath, block: range) -> str:
 
 
 def _forward_steps(subject: ExplainedImage, walked: PixelPath) -> Iterator[Step]:
-    """Yield, for each layer with weights, a step: the weighted sum of the path's unit, and its values in later layers."""
+    """Yield a step for each layer with weights: the weighted sum of the path's unit, and the path's values in later layers."""
     for block in _blocks(walked):
         first, layer = block.start, walked.layers[block.start]
         x, v, unit = walked.values[first][0], walked.values[first + 1], walked.place(first + 1)
@@ -273,7 +273,7 @@ def _backward_step(subject: ExplainedImage, walked: PixelPath, block: range, che
 
 
 def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray], float]) -> list[Derivative]:
-    """Check the derivatives with respect to the signal and the input of the unit on the path."""
+    """Return checks of the derivatives with respect to the signal and the input of the path's unit."""
     checks = []
     for number, symbol in ((block.start + 1, "v"), (block.start, "x")):
         array = walked.values[number]

@@ -154,7 +154,7 @@ def reference_for(
 class Series(NamedTuple):
     """Estimates of one number, one per group of `size` replications.
 
-    In no replication does its absolute value exceed `bound`.
+    The number's absolute value in a single replication is at most `bound`.
     """
 
     values: np.ndarray

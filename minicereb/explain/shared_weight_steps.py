@@ -120,7 +120,7 @@ def shown_unit(subject: ExplainedImage, few: FewRuns, weight: SharedWeight) -> i
 def learning_steps(
     subject: ExplainedImage, settings: NoisyModel, few: FewRuns, weights: list[SharedWeight], tag: str, about_baseline: str
 ) -> Iterator[Step]:
-    """Yield the losses and their baseline, the credit of the units, and the sum over them for each weight."""
+    """Yield steps with the losses and their baseline, with the units' credit, and with its sum over the units for each weight."""
     scored = isinstance(few.estimator, ScoreFunction)
     if scored:
         yield _losses_step(few, settings, about_baseline)
@@ -247,7 +247,7 @@ def _score_checks(layer: NoisyLayer, few: FewRuns, units: np.ndarray) -> list[De
 
 
 def _logarithm(law: Law, towards: np.ndarray, spikes: bool, e: np.ndarray) -> float:
-    """Return the sum of ln F(±u/σ) if responses are spikes or silence, otherwise the sum of ln f(e)."""
+    """Return the sum of ln F(±u/σ) if the units either spike or are silent (`spikes`), otherwise the sum of ln f(e)."""
     return float(np.log(law.distribution(towards) if spikes else law.density(e)).sum())
 
 

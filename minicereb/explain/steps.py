@@ -89,9 +89,9 @@ class Step:
     """One step of an explanation: a text with its equation, numbers and drawings.
 
     `tag` is the tag of the equation (:mod:`minicereb.calculus.equations`), or empty if nothing is computed. `shapes` maps the
-    names of arrays in the equation to their shapes. `gives` maps names, under which later steps use this step's result, to
-    symbols; the first of these symbols represents the step. `uses` names the results on which the step depends; each comes from
-    the latest earlier step of the same `part` that gives it, or from the image.
+    names of arrays in the equation to their shapes. Later steps use this step's result under the names in `gives`, which maps
+    each name to a symbol; the first symbol represents the step. `uses` names the results on which the step depends; each comes
+    from the latest earlier step of the same `part` that gives it, or from the image.
     """
 
     title: str

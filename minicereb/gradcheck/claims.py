@@ -72,7 +72,7 @@ class CheckedClaim(NamedTuple):
 
 
 def examine(claim: Claim, seed: int = 0) -> CheckedClaim:
-    """Compare a claim with central differences along 20 random directions, drawn by `seed`."""
+    """Compare a claim with central differences along 20 random directions, drawn with `seed`."""
     if claim.function is None:
         return CheckedClaim(*claim[:3], claim.at.size, 0.0, None, 0, 0, claim.gradient, "none")
     at, gradient = np.ascontiguousarray(claim.at), np.ascontiguousarray(claim.gradient)
@@ -108,8 +108,8 @@ def elementwise(name: str, tag: str, function: Callable[[Any], Any], derivative:
 def by_arguments(function: Callable[..., Any], given: dict[str, Any], credit: np.ndarray, *rows: tuple) -> Iterator[Claim]:
     """Yield the claims about the derivatives of a function; `given` holds its arguments by name, and its result is an array.
 
-    `credit` is the derivative of the objective with respect to that array. Each row has a derivative's name and tag, the argument
-    that it differentiates, and the derivative itself.
+    `credit` is the derivative of the objective with respect to that array. Each row has a derivative's name and tag, the
+    argument with respect to which it is taken, and the derivative itself.
     """
     for name, tag, by, gradient in rows:
         value = credited(functools.partial(lambda by, z: function(**{**given, by: z}), by), given[by], credit)

@@ -148,7 +148,7 @@ def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.rando
 def _estimated(
     name: str, tag: str, estimator: Any, model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, noise: Any
 ) -> Iterator[Claim]:
-    """Yield claims for an estimator that is exact for given noise, by images, weights, biases and noise scales."""
+    """Yield claims for an estimator that is exact for given noise, with respect to images, weights, biases and noise scales."""
     loss = CrossEntropy()
 
     def at(network: NoisyNetwork, images: np.ndarray) -> Any:

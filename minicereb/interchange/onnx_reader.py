@@ -1,7 +1,7 @@
 """Feed-forward classifiers from ONNX files, as layers of :mod:`minicereb.models`.
 
 The graph must be a chain: every operator reads the output of the operator before it, and constants. An operator that is not
-listed in :data:`OPERATORS`, or whose use the layers here do not support, is refused by name.
+listed in :data:`OPERATORS`, or that the layers here do not support in this form, raises an error that names it.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class LearningClassifier(Parameters, Predictor):
         raise NotImplementedError
 
     def _settings(self, inputs: int, **changes: Any) -> Train:
-        """Return all settings of the training run, as the command would make them."""
+        """Return all settings of the training run, as ``minicereb train`` would."""
         require(
             isinstance(self.random_state, int | np.integer), "random_state", self.random_state, "a whole number of at least 0"
         )

@@ -53,7 +53,7 @@ def predictor_of(model: Any) -> Predictor:
 
 
 def images_of(model: Predictor, x: Any, y: Any, image_shape: Any) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """Return images as rows with values in [0, 1], the indices of their classes, and the shape of an image.
+    """Return images as rows with values in [0, 1], the indices of their classes, and the shape of one image.
 
     Images may have any shape (images, ...) with as many numbers as the model reads, and channels last. It raises
     :class:`InputError` if a value is outside [0, 1].
@@ -107,7 +107,7 @@ def attack(
     objective : {"margin", "cross-entropy", "mse", "dlr"}
         The objective that the search ascends.
     epsilon : float
-        Largest change of a pixel in L∞, or of an image's length in L2, for pixels from 0 to 1.
+        Largest change of a pixel (L∞), or largest length of an image's change (L2), for pixels from 0 to 1.
     norm : {"linf", "l2"}
     steps : int, optional
         Number of steps of each search; by default the method's own number.

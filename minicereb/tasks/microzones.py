@@ -17,7 +17,7 @@ LTD_DECAY = 0.99  # β of [C-LTD], per step
 
 
 class TunedFibres:
-    """Mossy fibres with Gaussian tuning. Those of a variable have centres evenly spaced over its range ``[M-TUNING]``.
+    """Mossy fibres with Gaussian tuning. The fibres of each variable have centres evenly spaced over its range ``[M-TUNING]``.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class TunedFibres:
 def activity_loop(weights: np.ndarray, inputs: np.ndarray, rates: np.ndarray, out: np.ndarray) -> None:
     """Write the activity ``max(Jᵀx, 0)`` ``[C1]`` for one vector of rates to `out`, shape (cells,).
 
-    It is bit for bit that of NumPy.
+    The result has the same bits as NumPy's.
     """
     u, zero = np.uint64, out.dtype.type(0)  # unsigned indices spare Numba a test for negative ones
     for cell in range(len(weights)):

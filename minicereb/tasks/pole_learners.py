@@ -33,8 +33,9 @@ class ErrorDriven:
 
 
 class OliveLearner:
-    """Changes the microzones by the delta rule, ``ΔW = -η z e`` ``[C4]``, where e is 1 if the climbing fibre fires and otherwise
-    0.
+    """A learner that changes the microzones by the delta rule ``ΔW = -η z e`` ``[C4]``.
+
+    The error e is 1 if the climbing fibre fires, and otherwise 0.
     """
 
     def __init__(self, settings: ErrorDriven, circuit: Microzones, cart: CartPole):
@@ -99,7 +100,7 @@ class ActorCritic:
 
 
 class TemporalDifferenceLearner:
-    """Changes the microzones, and a critic that reads the same granule layer, by the TD error with eligibility traces."""
+    """A learner that changes the microzones, and a critic of the same granule layer, by TD error and eligibility traces."""
 
     def __init__(self, settings: ActorCritic, circuit: Microzones, cart: CartPole):
         self.settings, self.circuit = settings, circuit
