@@ -109,7 +109,7 @@ def _by_type(kind: click.ParamType) -> tuple[Iterable[str], str]:
 
 
 def names() -> dict[str, tuple[Iterable[str], str]]:
-    """Return names and kind of values that a type does not determine, keyed by ``"parameter"`` or ``"command parameter"``."""
+    """Return the completions that no parameter's type determines, keyed by ``"parameter"`` or ``"command parameter"``."""
     from minicereb.datasets import registry, store
     from minicereb.exercises.course import EXERCISES
     from minicereb.experiments import pretrained

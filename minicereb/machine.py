@@ -82,7 +82,7 @@ def _physical_memory() -> int | None:
 
 
 def _driver() -> str | None:
-    """Return the NVIDIA driver's description of the GPUs, which it finds even without CuPy, or None."""
+    """Return the GPUs that the NVIDIA driver finds, as text, or None. The driver finds them even without CuPy."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, check=False)

@@ -222,7 +222,7 @@ class Relaxed(NamedTuple):
 
 
 def relaxed(least: np.ndarray, most: np.ndarray, sign: np.ndarray, dtype: Any) -> Relaxed:
-    """Return the bounding lines ``[M-RELAX]`` of units with the given bounds and branches, of shape (rows, hidden units)."""
+    """Return the bounding lines ``[M-RELAX]`` of units, given their bounds and branches, all of shape (rows, hidden units)."""
     fixed = (least >= 0) | (most <= 0) | (sign != 0)
     on = np.where(sign != 0, sign > 0, least >= 0) * 1.0
     chord = most / np.maximum(most - least, TINY)

@@ -51,7 +51,7 @@ class Hull(NamedTuple):
     linear : array of float64, shape (inputs,)
         Coefficients of y that come from the units that are always on in the box.
     above, below : Units
-        The undecided units, with c < 0 (bounded from above) and with c > 0 (bounded from below).
+        The undecided units with c < 0, which are bounded from above, and those with c > 0, which are bounded from below.
     """
 
     constant: float

@@ -44,7 +44,10 @@ def write_feedback(path: str | os.PathLike, standing: Standing, points: Points) 
 
 
 def feedback(standing: Standing, points: Points) -> Page:
-    """Return the feedback for a student: points, hints about what is not right yet, and what was not handed in; no solution."""
+    """Return the feedback for a student: points, hints about what is not right yet, and what was not handed in.
+
+    It contains no solution.
+    """
     student, graded = standing
     wrong = [each for each in graded if not each.report.verdict.right]
     missing = points.keys() - {each.submission.exercise.name for each in graded}

@@ -1,4 +1,4 @@
-"""One image through the cerebellum: forward pass, error, weight change, long-term depression, and the way to the pixels."""
+"""One image through the cerebellum: forward pass, error, weight change, long-term depression, and back to the pixels."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class FewRuns(NamedTuple):
 
 
 def few_runs(subject: ExplainedImage, settings: NoisyModel, loss: ReplicatedLoss, taken: TrainingStep) -> FewRuns:
-    """Run the image as few times as the estimator of the training run allows, or four times if units share weights."""
+    """Run the network on the image as few times as the run's estimator allows, or four times if units share weights."""
     network, x_t = subject.model, np.ascontiguousarray(subject.x.T)
     named = estimator_named(settings.estimator, settings.last_layer, settings.placement, settings.probes, settings.output_draws)
     estimator = estimator_with(named, settings.baseline, settings.allocation)

@@ -199,7 +199,7 @@ def estimate_of(of: str, series: Series, reference: Series, by: str) -> Estimate
 
 
 def running(of: str, series: Series, reference: Series) -> tuple[Rows, Drawing]:
-    """Return the mean over 1, 2, 4, … groups of replications, as a table and as a figure."""
+    """Return the mean over the first 4, 8, 16, … groups of replications as a table, and the running mean as a figure."""
     should, _ = reference.interval()
     counts = [4 << power for power in range(20) if 4 << power <= len(series.values)]
     found = [(count * series.size, *series.interval(count)) for count in counts]

@@ -55,7 +55,7 @@ def unit_name(layer: NoisyLayer, unit: int) -> str:
 def forward_steps(subject: ExplainedImage, trace: Trace, units: list[int], classes: list[int]) -> Iterator[Step]:
     """Yield a step for each layer.
 
-    The first shows `units` (of a layer with time steps, its neurons), the last shows `classes`.
+    The first step shows `units` (neurons, for a layer with time steps), and the last step shows `classes`.
     """
     network = subject.model
     for number, layer in enumerate(network.layers):

@@ -120,7 +120,7 @@ def shown_unit(subject: ExplainedImage, few: FewRuns, weight: SharedWeight) -> i
 def learning_steps(
     subject: ExplainedImage, settings: NoisyModel, few: FewRuns, weights: list[SharedWeight], tag: str, about_baseline: str
 ) -> Iterator[Step]:
-    """Yield steps with the losses and their baseline, with the units' credit, and with its sum over the units for each weight."""
+    """Yield a step for the losses and their baseline, one for the units' credit, and one for each weight's sum over units."""
     scored = isinstance(few.estimator, ScoreFunction)
     if scored:
         yield _losses_step(few, settings, about_baseline)
