@@ -127,7 +127,7 @@ def load(train: int = 6000, test: int = 1000, size: int = 28, seed: int = 0) -> 
     - rotation: twice the arctangent of U(-0.11, 0.11), at most 12.6 degrees in either direction;
     - position: the centre of the image + U(-0.03, 0.03) on each axis;
     - pen: a radius of U(0.028, 0.066);
-    - blur: ink fades out linearly over a width of U(0.035, 0.075), and over at least one pixel;
+    - blur: ink fades out linearly over a width of U(0.035, 0.075), but over at least one pixel;
     - pressure: the brightness of the ink, U(0.85, 1);
     - grain: each pixel is multiplied by a separate draw from U(0.8, 1); paper stays black.
 

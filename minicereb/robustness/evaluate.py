@@ -91,7 +91,7 @@ class EvaluationTarget:
         return np.concatenate(answers)
 
     def attack(self, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return which images an attack broke, the attacked images (float32), and their distances (float64)."""
+        """Return a mask of the images that an attack broke, the attacked images (float32), and their distances (float64)."""
         return self._judged(self.model, attack, ids, own=self.judge is None)
 
     def transfer_attack(self, substitute: Any, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
