@@ -266,7 +266,7 @@ def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
 
 
 def fitting_estimator(network: NoisyNetwork) -> str:
-    """Return the name of an estimator of the gradient of the mean over noise that fits the network and has a low variance.
+    """Return the name of a low-variance estimator that fits the network, for the gradient of the mean over noise.
 
     The estimator is ``"backprop"`` if all activations are smooth, and otherwise one that changes one neuron at a time
     (``"flip"`` or ``"resample"``). In a recurrent network, such an estimator could change only a few of the units. So the

@@ -2,8 +2,8 @@
 
 If the first layer is linear, a change of a few pixels changes its pre-activation v only through the weights of these pixels. So
 v is stored for each image. With dense wiring a thin matrix product updates v, and the outputs are computed from v. With sparse
-wiring, only the cells that receive a changed pixel are computed, and the effects on the outputs are added to them. For sparse
-wiring this method is slower in NumPy than full passes, so :func:`nearby` does not choose it. The compiled
+wiring, only the cells that receive a changed pixel are computed, and their changes are added to the outputs. For sparse wiring
+this method is slower in NumPy than full passes, so :func:`nearby` does not choose it. The compiled
 :func:`minicereb.attacks.square_loop.square_loop` gives the same results as this module; tests compare the two.
 
 Rounding errors of many changes would add up. So v is recomputed after every :data:`REFRESHED` points, and an image counts as

@@ -9,7 +9,10 @@ from minicereb.randomness import Draws
 
 
 def random_points(landscape: Landscape, ball: Ball, draws: Draws, steps: int) -> Search:
-    """Yield `steps` points in ball and box, alternately a random interior point and a random corner; no gradient is used."""
+    """Yield `steps` points in the ball and the box, alternately a random interior point and a random corner.
+
+    No gradient is used.
+    """
     for point in range(steps):
         x = ball.corner(draws, point) if point % 2 else ball.inside(draws, point)
         keep = yield landscape.evaluate(x)

@@ -109,7 +109,7 @@ class Attack:
 
     @property
     def too_short(self) -> str | None:
-        """The warning of :func:`too_short`, or None, also for methods without a step size."""
+        """The warning of :func:`too_short`, or None; always None for methods without a step size."""
         return too_short(self.epsilon, self.steps, self.step) if self.traits.has("step_size") else None
 
     @property

@@ -137,7 +137,7 @@ def _stripes(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
 def _signs(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
     """Return the next point in L∞: each channel of a random window goes to a random end of its range.
 
-    If this changes nothing, all of them go to the other end.
+    If this changes nothing, all channels go to the other end.
     """
     xp, channels = xp_of(best), shape[2]
     places = _places(uniform, window, shape).reshape(len(best), -1)
@@ -170,7 +170,7 @@ def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
 def _moved_energy(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
     """Return the next point in L2: the change in two random windows is undone, and the first window gets a new pattern.
 
-    The pattern has the norm that this frees, and the unused part of ε.
+    The squared norm of the pattern is the sum of what this frees and the unused part of ε².
     """
     xp, channels = xp_of(best), shape[2]
     first, second = (_places(uniform[:, 2 * number :], window, shape) for number in (0, 1))

@@ -62,7 +62,7 @@ def sigmoid(v: Array, slope: float = 1.0, out: Array | None = None) -> Array:
 
 
 def threshold(v: Array, out: Array | None = None) -> Array:
-    """Threshold: ``h = 1 if v > 0 else 0`` ``[G-THRESHOLD]``; the paper does not define the value at v = 0."""
+    """Threshold: ``h = 1 if v > 0 else 0`` ``[G-THRESHOLD]``, which is 0 at v = 0, where the paper gives no value."""
     xp = xp_of(v)
     fires = v > 0
     if out is None:

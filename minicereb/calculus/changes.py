@@ -1,4 +1,4 @@
-"""Update a linear layer, and the readout of its rectified cells, after a few inputs have changed.
+"""Updates of a linear layer, and of the readout of its rectified cells, after a few inputs have changed.
 
 Images are rows: x is (images, inputs), the layer's pre-activation v is (images, cells), and a projection is (inputs, cells).
 """

@@ -147,7 +147,7 @@ def threshold_dimension(inputs: int, per_cell: int, cells: int, level: float) ->
 
 
 def threshold_covariance(correlation: np.ndarray, level: float) -> np.ndarray:
-    """Covariance of two threshold cells whose drives are jointly normal with this correlation, 0 to 1 ``[M-DIM-T]``.
+    """Covariance of two threshold cells whose drives are jointly normal with a correlation from 0 to 1 ``[M-DIM-T]``.
 
     The substitution ``r = sin t`` turns the integral of ``φ₂(θ, θ; r)`` over r from 0 to ρ into the integral of
     ``exp(-θ²/(1 + sin t))/2π`` over t, whose integrand has no singularity.

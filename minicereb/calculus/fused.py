@@ -55,7 +55,7 @@ def _drive(weights: Array, inputs: Array, rest: Array, x: Array, slab: Any, cell
 def read_out_loop(
     weights: Array, inputs: Array, rest: Array, mean: Array, readout: Array, x: Array, tile: Array, out: Array
 ) -> None:
-    """Add a block of cells' contribution to the outputs, ``Wᵀ(max(Jᵀx + rest, 0) - μ)`` ``[C1]`` ``[C2]``.
+    """Add the contribution of a block of cells to the outputs, ``Wᵀ(max(Jᵀx + rest, 0) - μ)`` ``[C1]`` ``[C2]``.
 
     Parameters
     ----------
@@ -93,7 +93,9 @@ def read_out_loop(
 def pass_back_loop(
     weights: Array, inputs: Array, rest: Array, readout: Array, x: Array, credit: Array, tile: Array, d_x: Array
 ) -> None:
-    """Add a block of cells' contribution to the gradient with respect to the mossy fibres, ``J((W d) ⊙ [v > 0])`` ``[M-DX]``.
+    """Add the contribution of a block of cells to the gradient with respect to the mossy fibres ``[M-DX]``.
+
+    The contribution is ``J((W d) ⊙ [v > 0])``.
 
     Parameters
     ----------

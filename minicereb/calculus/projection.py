@@ -48,7 +48,7 @@ def _check_full(weights: Array, x_t: Array) -> None:
 
 
 def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
-    """Compute :func:`project` for sparse wiring, four images at a time, with the sums in the same order.
+    """Compute :func:`project` for sparse wiring, four images at a time, adding in the same order as the plain product.
 
     With unsigned indices, Numba need not test for negative ones. The indices are not checked here, because
     :func:`~minicereb.backend.check_synapses` has already done so.

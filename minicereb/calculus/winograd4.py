@@ -43,8 +43,8 @@ Vectors = tuple[Any, ...]
 def applies(x: Array, outputs: int) -> bool:
     """Return whether the larger tiles can be used; if so, they are faster than the tiles of :mod:`minicereb.calculus.winograd`.
 
-    Beyond the conditions for the smaller tiles, they need Numba, sides that are multiples of four, and numbers of channels and
-    outputs that are multiples of the vector length.
+    In addition to the conditions for the smaller tiles, they need Numba, sides that are multiples of four, and numbers of
+    channels and outputs that are multiples of the vector length.
     """
     length = vector_length(x.dtype)
     fits = not (x.shape[1] % 4 or x.shape[2] % 4 or x.shape[3] % length or outputs % length)

@@ -35,7 +35,8 @@ def changed_outputs(
         Amount by which the input changes.
     activation : Activation or None
     by_neuron : array, shape (neurons, outputs)
-        Weights of the outputs. bias : array, shape (outputs,)
+        Weights of the outputs.
+    bias : array, shape (outputs,)
 
     Returns
     -------

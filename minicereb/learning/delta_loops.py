@@ -110,8 +110,8 @@ def gradient_loop(
         Each row holds the error of one image, divided by the number of images. The columns after the last class are zeros.
     images : int
     gradient : array, shape (cells, length)
-        Overwritten row by row, from first to last. So the rows may overlap in memory: the next row may begin right after a
-        row's last class.
+        Overwritten row by row, from first to last. So the rows may overlap in memory: a row may begin right after the last
+        class of the row before.
     """
     u = np.uint64
     cells = len(weights)

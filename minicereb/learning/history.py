@@ -38,7 +38,7 @@ NO_HISTORY = History()
 
 
 class RunningMean:
-    """A running mean for each class and, optionally, of each image's deviation from its class mean ``[M-LEARNED]``.
+    """A running mean of each class and, optionally, of each image's deviation from its class mean ``[M-LEARNED]``.
 
     Parameters
     ----------
@@ -91,7 +91,8 @@ class Allocated(NamedTuple):
     images : array of int, shape (draws,)
         Index of the image of each draw, in ascending order.
     weights : array, shape (draws,)
-        Factors of the draws' gradients, which make their mean an unbiased estimate of the mean over the batch.
+        Factors of the draws' gradients. With these factors, the mean over the draws is an unbiased estimate of the mean over
+        the batch.
     """
 
     images: Array
@@ -99,7 +100,7 @@ class Allocated(NamedTuple):
 
 
 def allocate(scatter: Array, start: Array, draws: int) -> Allocated:
-    """Allocate draws to images: some equally, the others in proportion to the images' scatter ``[M-NEYMAN]``.
+    """Allocate draws to images: some of the draws equally, the others in proportion to the images' scatter ``[M-NEYMAN]``.
 
     Parameters
     ----------
@@ -119,6 +120,6 @@ def allocate(scatter: Array, start: Array, draws: int) -> Allocated:
 
 
 def by_image(values: Array, images: Array, number: int) -> Array:
-    """Return, for each of `number` images, the sum of the values of its draws; `images` holds each draw's image."""
+    """Return, for each of `number` images, the sum of the values of its draws; `images` has the index of each draw's image."""
     xp = xp_of(values)
     return (images == xp.arange(number)[:, None]).astype(values.dtype) @ values

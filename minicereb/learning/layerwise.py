@@ -1,4 +1,4 @@
-"""The base class of estimators that treat one layer after another, and checks that a network fits them."""
+"""The base class of estimators that treat one layer after another, and functions that check whether a network fits them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from minicereb.models.noisy_time import NoisyTime
 
 @dataclass(frozen=True)
 class Layerwise(Estimator):
-    """Base class of estimators that compute the credit of one layer at a time, from runs with noise in all layers or only that
-    one.
+    """Base class of estimators that compute the credit of one layer at a time, from runs with noise in all layers or only in
+    this one.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ class Address:
     stream: str = STREAM
 
     def of(self, *more: int) -> Address:
-        """Return this address with more numbers, such as the index of a part."""
+        """Return an address with more numbers appended, such as the index of a part."""
         return Address(self.seed, (*self.numbers, *more), self.stream)
 
 

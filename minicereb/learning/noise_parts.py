@@ -41,7 +41,7 @@ class NoiseParts(NamedTuple):
 def noise_parts(network: NoisyNetwork, loss: ReplicatedLoss, x: Array, labels: Array, samples: int, at: Address) -> NoiseParts:
     """Split the loss's variance into the parts that different noise values and layers contribute.
 
-    Single noise values, and the noise of whole layers, are exchanged between the two samples of independent pairs. Each image
+    Single noise values, and the noise of whole layers, are exchanged between the two independent samples of a pair. Each image
     and pair takes two runs, one more for each noise value, and one more for each layer with noise.
 
     Parameters

@@ -63,7 +63,7 @@ class SGD:
     total_steps: int | None = None
 
     def state(self, weights: Array) -> State:
-        """Return the initial state for an array of weights, which is empty."""
+        """Return the initial state, which is empty."""
         return {}
 
     def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:
@@ -135,7 +135,7 @@ class RMSprop:
 
 
 def _rmsprop(weights: Array, gradient: Array, square_sum: Array, decay: Number, epsilon: Number, rate: Number) -> None:
-    """Make the update of :meth:`RMSprop.update` entry by entry, with the same operations in the same order."""
+    """Do the update of :meth:`RMSprop.update` entry by entry, with the same operations in the same order."""
     for i in range(len(weights)):
         square_sum[i] = square_sum[i] * decay + gradient[i] * gradient[i]
         weights[i] -= gradient[i] / (np.sqrt(square_sum[i]) + epsilon) * rate
@@ -177,8 +177,9 @@ class Adam:
 
 
 def add_penalty(gradient: Array, weight: Array, l2: float, l1: float) -> None:
-    """Add the gradient of the penalty ``½ l2 Σθ² + l1 Σ|θ|`` to `gradient`, in place ``[M-PENALTY]``; for θ = 0, \\|θ\\| adds
-    0.
+    """Add the gradient of the penalty ``½ l2 Σθ² + l1 Σ|θ|`` to `gradient`, in place ``[M-PENALTY]``.
+
+    At θ = 0, the derivative of ``|θ|`` is taken as 0.
     """
     if l2:
         gradient += l2 * weight

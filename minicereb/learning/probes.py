@@ -85,7 +85,7 @@ def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
 def draw_units_loop(
     chance: Array, start: Array, units: Array, times: Array, total: Array, passed: Array, point: Array, drawn: Array
 ) -> None:
-    """Make the draw of :func:`draw_units`: walk over the units, and draw a unit whenever the running sum passes the next point.
+    """Draw as :func:`draw_units` does: walk over the units, and draw a unit whenever the running sum passes the next point.
 
     Parameters
     ----------

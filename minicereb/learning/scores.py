@@ -113,7 +113,10 @@ class ScoreFunction(Layerwise):
 
 
 def _scored_outputs(layer: NoisyLayer, draws: OutputDraws) -> Credit:
-    """Return the credit of the outputs: loss minus the mean loss of the other pairs, times score, averaged over the draws."""
+    """Return the credit of the outputs: the loss times the score, averaged over the draws.
+
+    The mean loss of the other pairs is first subtracted from the loss.
+    """
     e, loss, law = draws.noise, draws.loss, layer.law
     assert law is not None
     weight = loss - Antithetic().others(loss.reshape(-1, loss.shape[2])).reshape(loss.shape)

@@ -73,7 +73,7 @@ class Position:
     steps : int
         Number of updates since the start of training.
     best_epoch : int
-        Epoch (from 1) with the best accuracy so far on the selection images; 0 before the first.
+        Epoch (from 1) with the best accuracy so far on the selection images; 0 before the end of the first epoch.
     best_accuracy : float
         That accuracy.
     """

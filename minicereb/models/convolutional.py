@@ -103,7 +103,7 @@ class Convolution:
         return {"weight": d_weight, "bias": d_bias}
 
     def while_learning(self, seed: int, *numbers: int) -> Convolution:
-        """Return the layer with `minimal`, which is only for training, because certificates do not bound its rounding errors."""
+        """Return the layer with `minimal` set, which is only for training: certificates do not bound its rounding errors."""
         return replace(self, minimal=True)
 
     @property

@@ -154,7 +154,7 @@ class NoisyConvolution(NoisyLayer):
         return (alone == 1).astype(fires.dtype)
 
     def response_change(self, h: Array, units: Array, responses: Array) -> Array:
-        """Return the change of the pooled response if a single unit responds differently, for several such changes.
+        """Return the change of the pooled response for each of several changes of a single unit.
 
         Parameters
         ----------

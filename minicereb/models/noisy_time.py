@@ -216,9 +216,9 @@ class NoisyTime(NoisyLayer):
         return {"recurrent": products.sum(axis=0)}
 
     def _by_step(self, d_m: Array) -> Array:
-        """Return an array (rows, units) with one row for each input that is shown.
+        """Return gradients (rows, units) as one row for each different input that the layer sees.
 
-        If every step shows the whole input, the steps are added; otherwise each step has its own row.
+        If every step shows the whole input, this is the sum over the steps; otherwise each step has its own row.
         """
         each = d_m.reshape(len(d_m), self.steps, -1)
         return each.sum(axis=1) if self.whole else each.reshape(-1, len(self.bias))
@@ -246,8 +246,9 @@ class NoisyTime(NoisyLayer):
         return xp.concatenate(found, axis=1)
 
     def gain(self) -> float:
-        """Return a bound on the L2 norm of a change of the drives, at fixed earlier responses, if that of the inputs has the L2
-        norm 1.
+        """Return a bound on the L2 norm of a change of the drives if the change of the inputs has the L2 norm 1.
+
+        The responses in earlier steps are held fixed.
         """
         after = np.subtract.outer(np.arange(self.steps), np.arange(self.steps))
         kept = np.where(after >= 0, float(self.leak) ** np.maximum(after, 0), 0.0)  # from a step (column) to a later one (row)
@@ -262,7 +263,7 @@ class NoisyTime(NoisyLayer):
         return xp_of(fires).ones_like(fires)
 
     def after_changes(self, v: Array, u: Array, units: Array, responses: Array) -> Array:
-        """Return the change of the layer's response if a single unit responds differently, for several such changes.
+        """Return the change of the layer's response for each of several changes of a single unit.
 
         All noise is held fixed. The steps after that of the changed unit are computed again ``[M-RERUN]``, for all changes at
         once, as differences from the given run. Where nothing has changed, the difference is exactly 0.

@@ -269,7 +269,7 @@ def draw_wiring(
 
 
 def _distinct(rng: np.random.Generator, cells: int, width: int, count: int) -> np.ndarray:
-    """Draw for each cell a set of distinct inputs, all sets equally likely (Floyd's algorithm, vectorised over cells)."""
+    """Draw, for each cell, a set of distinct inputs, all sets being equally likely (Floyd's algorithm, vectorised over cells)."""
     chosen = np.empty((cells, count), dtype=np.int32)
     for column, last in enumerate(range(width - count, width)):
         candidate = rng.integers(0, last, cells, dtype=np.int32, endpoint=True)
