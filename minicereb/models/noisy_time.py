@@ -216,9 +216,10 @@ class NoisyTime(NoisyLayer):
         return {"recurrent": products.sum(axis=0)}
 
     def _by_step(self, d_m: Array) -> Array:
-        """Return gradients (rows, units) as one row for each different input that the layer sees.
+        """Return gradients, shape (rows, units), with one row for each input vector.
 
-        If every step shows the whole input, this is the sum over the steps; otherwise each step has its own row.
+        If every step shows the whole input, the gradients of all steps are added up in one row; otherwise each step becomes a
+        row.
         """
         each = d_m.reshape(len(d_m), self.steps, -1)
         return each.sum(axis=1) if self.whole else each.reshape(-1, len(self.bias))
@@ -315,7 +316,7 @@ class NoisyTime(NoisyLayer):
         return change if total is None else total / v.dtype.type(self.steps)
 
     def after_flip(self, v: Array, u: Array, t: int, response: Array) -> Array:
-        """Return each neuron's response if its response in step `t` is flipped and all noise is held fixed.
+        """Return each neuron's response if its spike in step `t` is flipped, with all noise held fixed.
 
         Parameters
         ----------
