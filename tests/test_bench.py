@@ -304,7 +304,7 @@ def test_the_command_times_learning_from_loss_values(monkeypatch):
     assert [row["name"].partition(",")[0] for row in rows] == [
         *2 * ["GLR iteration"],
         "GLR by flips",
-        "GLR by noise drawn again",
+        "GLR by redrawn noise",
         "GLR by scores",
         "GLR by flips",
     ]

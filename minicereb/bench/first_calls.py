@@ -72,7 +72,7 @@ WORKS: dict[str, Callable[[], Work]] = {
     "GLR iteration, threshold": partial(_of, noisy_passes.glr, 0),
     "GLR iteration, sigmoid": partial(_of, noisy_passes.glr, 1),
     "GLR by flips, convolutional": partial(_of, noisy_passes.glr, 2),
-    "GLR by noise drawn again, convolutional": partial(_of, noisy_passes.glr, 3),
+    "GLR by redrawn noise, convolutional": partial(_of, noisy_passes.glr, 3),
     "GLR by scores, convolutional": partial(_of, noisy_passes.glr, 4),
     "GLR by flips, spiking": partial(_of, noisy_passes.glr, 5),
     "VGG-11 forward and back": _vgg,

@@ -98,7 +98,7 @@ def _floor(network: NoisyNetwork, passes: int, changed: int) -> dict[str, Any]:
 def _changes(name: str, activation: str, peers: bool) -> Benchmark:
     network, (images, labels) = convolutional(activation), images_like_mnist(BATCH)
     ways = 1 if name == "flip" else 4  # responses of a changed unit
-    how = "flips" if name == "flip" else "noise drawn again"
+    how = "flips" if name == "flip" else "redrawn noise"
     return Benchmark(
         f"GLR by {how}, convolutional, {activation}, {PROBES} units drawn, batch {BATCH}",
         pass_of(network, estimator_named(name, "resample"), images, labels, 1),

@@ -328,7 +328,7 @@ def _by_resampling(layer: NoisyLayer, few: FewRuns, units: np.ndarray, probes: i
     rows = [(_called(layer, a), int(drawn[0, a]), drawn[1, a], own[a]) for a in units]
     cell = _cell(layer, int(units[0]) % len(layer.bias))
     return [
-        Rows(f"unit {unit_name(layer, unit)}, run 0, with its own noise drawn again", ("noise e", "loss L", "score"), nodes),
+        Rows(f"unit {unit_name(layer, unit)}, run 0, with its own noise redrawn", ("noise e", "loss L", "score"), nodes),
         Rows(f"{cell}, run 0", (_of(layer), "times drawn", "on average", "credit"), rows),
     ]
 

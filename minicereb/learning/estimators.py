@@ -12,7 +12,7 @@ antithetic      the same over pairs of opposite noise
 sobol           the same over scrambled Sobol points
 rao-blackwell   the score replaced by its mean given whether the neuron fires (threshold neurons)
 flip            density at the threshold × change of the loss if the neuron fires (threshold neurons)
-resample        loss × score, with the noise of one neuron at a time drawn again, in strata and pairs
+resample        loss × score, with the noise of one neuron at a time redrawn, in strata and pairs
 exact           the sum over all patterns of a small layer of threshold neurons
 backprop        derivatives along the noise (smooth activations and losses only)
 ==============  ================================================================================
