@@ -199,7 +199,10 @@ def _without_effect(options: dict[str, Any]) -> Unused:
 
 
 def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
-    """Return the adversary that the options describe, or None if they give no bound, which its other options require."""
+    """Return the adversary that the options describe, or None if they give no bound.
+
+    Without a bound, the adversary's other options are refused.
+    """
     epsilon, step_size, steps, objective_given = (options[name] for name in ("epsilon", "step_size", "steps", "objective"))
     if epsilon is None:
         for name, value in (("step-size", step_size), ("steps", steps), ("objective", objective_given)):

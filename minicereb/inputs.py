@@ -100,7 +100,7 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
 
 
 def as_ids(ids: object, images: int, setting: str = "ids") -> np.ndarray:
-    """Return `ids`, the indices of some of `images` images, as int64 on the host, shape (chosen,)."""
+    """Return `ids`, the indices of chosen images, as int64 on the host, shape (chosen,); `images` is the number of all images."""
     found = to_numpy(ids) if is_array(ids) else np.asarray(ids)
     if found.ndim != 1:
         raise InputError(setting, f"shape {found.shape}", "shape (chosen,), the indices of images")

@@ -25,7 +25,7 @@ LONGEST_NAME = 255  # largest number of bytes of a file name on common file syst
 
 
 def open_regular(path: str | os.PathLike, follow: bool = True) -> BufferedReader:
-    """Open a regular file for reading; unless `follow`, `path` itself may not be a symbolic link.
+    """Open a regular file for reading; unless `follow`, `path` itself must not be a symbolic link.
 
     It raises OSError for anything else (a folder, a pipe, a socket, a device), without waiting for a writer.
     """

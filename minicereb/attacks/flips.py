@@ -203,7 +203,8 @@ def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int 
     ball : Ball
         The ball around the clean images.
     draws : Draws
-        Random numbers for these images. A restart begins with the flips at a random point of the ball.
+        Random numbers for these images. A restart draws a random point of the ball and begins with the pixels that are flipped
+        there.
     steps : int
         Largest number of flips in the first part, and of changes in the second.
     width : int

@@ -325,7 +325,8 @@ def loop_for(landscape: Landscape, ball: LinfBall, points: str) -> tuple[FirstLa
     """Return the first layer and the compiled loop for a search, or None if the search must make one query at a time.
 
     The compiled loop needs Numba, the CPU, the margin as objective, and a model that is not small and consists of a linear first
-    layer and a readout of its rectified cells. The loop cannot yield every point or, with targets, the best point.
+    layer and a readout of its rectified cells. The loop does not support yielding each point that it tries, nor, with targets,
+    yielding the best point.
     """
     objective = margin if landscape.targets is None else targeted_margin
     if landscape.objective is not objective or points == "every" or (points == "best" and landscape.targets is not None):

@@ -53,7 +53,8 @@ def _parts(model: CerebellarNetwork) -> tuple[Any, ...]:
 def learning_steps(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, batch: int
 ) -> dict[str, Callable[[], object]]:
-    """Return three learning steps: with a CSR product, with this product while freed memory is kept, and with a gather.
+    """Return PyTorch's three learning steps: with a CSR product, with the same product while freed memory is kept for reuse, and
+    with a gather.
 
     PyTorch's step returns its temporary arrays of 8 MB to the operating system, which clears them before the next step.
     Once a larger block has been freed, the C library keeps the memory of such arrays instead. Our step has no such

@@ -168,7 +168,7 @@ def _fresh(slot: str, like: Array) -> Array:
 
 
 def _sum(rows: Array, channels: int, of: Callable[[slice], Array]) -> Array:
-    """Return the sum, over all axes except the channels, of the arrays that `of` returns for the blocks."""
+    """Call `of` for every block of `rows`; return the sum of the returned arrays over all axes except the channels."""
     xp = xp_of(rows)
 
     def add(part: slice) -> Array:

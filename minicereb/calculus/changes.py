@@ -45,9 +45,9 @@ def changed_outputs(projection: csr_array, readout: Array, x: Array, now: Array,
     x, now : array, shape (images, inputs)
         The images; `x` and `now` differ in few places.
     v : array, shape (images, cells)
-        Pre-activation for `now`; not modified.
+        Pre-activation for the images `now`; not modified.
     outputs : array, shape (images, classes)
-        Outputs for `now`; not modified.
+        Outputs for the images `now`; not modified.
     """
     changes, rows = _reached(projection, x, now)
     before = v[rows, changes.indices]

@@ -329,7 +329,7 @@ class Ascent(NamedTuple):
     free : array
         The slopes and multipliers that give this bound, as :func:`backward` takes them.
     weight : array, shape (rows, rows of the goal)
-        The weights of the goal's rows that give this bound.
+        The weights with which the goal's rows are combined to give this bound.
     """
 
     bound: np.ndarray

@@ -346,9 +346,9 @@ class _Search:
     # -- the search --------------------------------------------------------------------------------------------------------------
 
     def by_hull(self, goal: Goal, until: float) -> float:
-        """Return a lower bound on the value of a one-row goal, by :mod:`minicereb.certificates.hull`.
+        """Return a lower bound on the value of a goal that has a single row, computed by :mod:`minicereb.certificates.hull`.
 
-        Test the corner of the box where the bound is attained.
+        For any other goal, return -∞. Also test the corner of the box where the bound is attained.
         """
         chain = self.whole
         if not has_hull(chain) or len(goal.offsets) != 1:

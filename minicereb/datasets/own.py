@@ -39,7 +39,7 @@ def own_dataset(
     layout : {"channels-last", "channels-first"}, optional
         Order of the axes of images with four axes. By default the order is inferred from the shape (:func:`channels_first`).
     called : sequence of str
-        Names of the four arrays in error messages.
+        What error messages call the four arrays.
     shift : int
         Number of the first class in `arrays`, which is subtracted from all labels.
 

@@ -231,7 +231,7 @@ def sha256(content: bytes) -> str:
 
 
 def verify(name: str) -> list[FileReport]:
-    """Check every file of a data set; raise :class:`InputError` if it is not one that can be downloaded."""
+    """Check every file of a data set; raise :class:`InputError` if the data set cannot be downloaded."""
     reports = []
     for file in download_of(name).files:
         path = find(file)

@@ -120,8 +120,8 @@ def load(train: int = 6000, test: int = 1000, size: int = 28, seed: int = 0) -> 
     independently for each image, where U(a, b) is uniform from a to b; the unit of length is the side of the image.
 
     - a style: each of the digit's ways of writing is equally likely;
-    - jitter of each control point: on each axis the sum of two U(-0.08, 0.08), in units of the box of 0.50 by 0.68 in which the
-      styles are given; the moved points are then shifted so that their bounding box is centred;
+    - jitter of each control point: on each axis the sum of two U(-0.08, 0.08). Here the units are the width and the height of the
+      box in which the styles are given (0.50 by 0.68). The moved points are then shifted so that their bounding box is centred;
     - scale: 1 + U(-0.13, 0.13), drawn separately for width and height;
     - slant: x grows by U(-0.36, 0.36) for each unit of height;
     - rotation: twice the arctangent of U(-0.11, 0.11), at most 12.6 degrees in either direction;

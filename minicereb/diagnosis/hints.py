@@ -29,8 +29,8 @@ class Diagnosis(NamedTuple):
 class Case(NamedTuple):
     """Arguments on which an answer is compared with the right one: arrays and numbers, in the order of the parameters.
 
-    `sizes` are lengths by name, such as the batch size; each of them may be a wrong factor. `note` is the hint for an
-    answer that is wrong in this case and right in all others.
+    `sizes` maps names to lengths, such as ``"batch"`` to the batch size; a wrong answer may be off by a factor of each of them.
+    `note` is the hint for an answer that is wrong in this case and right in all others.
     """
 
     arguments: Mapping[str, Any]

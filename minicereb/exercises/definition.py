@@ -66,9 +66,10 @@ class Exercise:
     draw : callable
         Takes a random generator and a value for each entry of `sizes` and `numbers`; returns the arguments of the function.
     sizes : dict
-        For each axis, its lengths in the ordinary cases. In the square cases, all axes have the same length.
+        For each axis, its lengths in the ordinary cases. In the other cases, the square cases, all axes have the same length.
     numbers : dict
-        For each other number, its values in the ordinary cases and then in the square cases; short lists are repeated.
+        For each number that `draw` takes and that is no length of an axis: its values in the ordinary cases, followed by its
+        values in the square cases. A list with too few values is repeated.
     special : dict
         Arguments of special cases; each key is the hint for an answer that is wrong there. Lists become arrays of floats.
     points : int

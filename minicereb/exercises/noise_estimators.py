@@ -193,7 +193,7 @@ def _rao_steps(at: Any, fires: Any, drive: Any, scale: float) -> Any:
 
 
 def _over_scale(formula: Any) -> Any:
-    """Return a known mistake: a wrong formula in h, F(a) and f(a), divided by σ."""
+    """Return a known mistake: a wrong expression in h, F(a) and f(a), which the mistake divides by σ."""
     return lambda h, u, s: formula(h, GAUSSIAN.distribution(u / s), GAUSSIAN.density(u / s)) / s
 
 

@@ -201,7 +201,10 @@ class Laboratory:
         return all(self.is_trained(train) for train in job.trainings) and self.find_record(job) is not None
 
     def record_path(self, config: Any) -> Path:
-        """Return the path of a record, which need not exist; a sibling folder's record must be about this study's models."""
+        """Return the path of a record, which need not exist.
+
+        The record of a sibling folder is used only if it is about the models of this study.
+        """
         if config.kept_with_run:
             return self.find_record(config) or record_in_run(self.run(config.train), config)
         key = config_hash(config)

@@ -74,7 +74,11 @@ class FewRuns(NamedTuple):
 
 
 def few_runs(subject: ExplainedImage, settings: NoisyModel, loss: ReplicatedLoss, taken: TrainingStep) -> FewRuns:
-    """Run the network on the image as few times as the run's estimator allows, or four times if units share weights."""
+    """Run the network on the image, and estimate the gradient with the estimator that trained it.
+
+    The number of runs is the smallest that the estimator allows. If units share weights, it is four for an estimator that handles
+    one layer after another and one for any other estimator.
+    """
     network, x_t = subject.model, np.ascontiguousarray(subject.x.T)
     named = estimator_named(settings.estimator, settings.last_layer, settings.placement, settings.probes, settings.output_draws)
     estimator = estimator_with(named, settings.baseline, settings.allocation)

@@ -302,7 +302,7 @@ def _flip_checks(layer: NoisyLayer, few: FewRuns, units: np.ndarray) -> list[Der
 
 
 def _by_resampling(layer: NoisyLayer, few: FewRuns, units: np.ndarray, probes: int) -> list[Rows]:
-    """Return two tables: the losses at the nodes of one unit's redrawn noise, and the credit of several units."""
+    """Return two tables: the losses at the quadrature nodes of one unit's redrawn noise, and the credit of several units."""
     assert few.at is not None
     assert few.credit is not None
     assert few.places is not None

@@ -64,9 +64,9 @@ class Derivative:
 
 @dataclass(frozen=True)
 class EstimatedMean:
-    """A mean over replications of the noise, with the interval mean ± half, and its expected value.
+    """A mean over replications of the noise, the half-width `half` of its interval (``mean ± half``), and a value to expect.
 
-    The `reference` is exact, with a half-width of 0, or another estimate; `by` says where the reference comes from.
+    This value, the `reference`, is exact (`reference_half` is then 0) or another estimate; `by` says where it comes from.
     """
 
     of: str
@@ -141,7 +141,10 @@ def checked(
     of: str, value: Any, array: np.ndarray, place: Any, function: Callable[..., Any], *arguments: Any,
     kinks: Callable[[], str] = str,
 ) -> Derivative:  # fmt: skip
-    """Compare `value`, the derivative of ``function(*arguments)`` by one entry of an array, with the finite difference."""
+    """Compare `value` with a finite difference.
+
+    `value` is the derivative of ``function(*arguments)`` with respect to the entry of `array` at `place`.
+    """
     return compared(of, value, difference(moving(array, place, function, *arguments)), kinks)
 
 

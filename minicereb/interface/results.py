@@ -53,7 +53,7 @@ class AttackResult:
     distance : array of float64, shape (images,)
         Size of the change in the attack's norm.
     image_shape : tuple of int
-        Shape of an image in pictures, and for attacks that need it.
+        Shape of an image, for drawing it and for attacks that need its shape.
     """
 
     attack: Attack

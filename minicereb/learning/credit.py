@@ -24,7 +24,7 @@ class Credit(NamedTuple):
     weight : array, shape (images, replications), or None
         Factor of the values: the loss minus its baseline, if the values are scores.
     divisor : array, shape (1,), or None
-        The noise scale σ, if the values are for noise of unit scale.
+        The noise scale σ, if the values were computed as if σ were 1 and so must be divided by it.
     motion : array
         ``∂v/∂σ``: the noise e, or ``-u/σ`` if the noise was averaged out.
     changing_density : int

@@ -44,7 +44,7 @@ class Exact(Estimator):
         require((last.law is None) == loss.smooth, "estimator", self.name, f"{outputs}, for this estimator")
 
     def check_allocation(self) -> None:
-        """Raise :class:`InputError`: there are no replications to allocate."""
+        """Always raise :class:`InputError`, because an exact rule has no replications to allocate."""
         raise InputError("allocation", "scatter with the estimator exact", "equal: this estimator draws no noise")
 
     def on(

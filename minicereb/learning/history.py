@@ -89,7 +89,7 @@ class Allocated(NamedTuple):
     Attributes
     ----------
     images : array of int, shape (draws,)
-        Index of the image of each draw, in ascending order.
+        For each draw, the index of its image; the indices ascend.
     weights : array, shape (draws,)
         Factors of the draws' gradients. With these factors, the mean over the draws is an unbiased estimate of the mean over
         the batch.

@@ -142,8 +142,9 @@ class NoisyLayer:
         return 1.0 if self.activation is None else self.activation.derivative(v)
 
     def unpooled(self, d_response: Array, v: Array) -> Array:
-        """Return the gradient with respect to φ(v), given that with respect to the response; without pooling, the two are
-        equal.
+        """Return the gradient with respect to φ(v), given the gradient with respect to the response.
+
+        Without pooling, the two are equal.
         """
         return d_response
 
@@ -152,7 +153,10 @@ class NoisyLayer:
         return d_response
 
     def signal_gradient(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return the gradient with respect to v ``[G3]``, given that of the response and the slope φ'(v) or its surrogate."""
+        """Return the gradient with respect to v ``[G3]``, given the gradient with respect to the response.
+
+        `slope` is φ'(v) or its surrogate.
+        """
         return self.unpooled(d_response, v) * slope
 
     def signal_gradient_in_rows(self, d_response: Array, v: Array, slope: Array | float) -> Array:
@@ -160,13 +164,17 @@ class NoisyLayer:
         return self.unpooled_in_rows(d_response, v) * slope
 
     def carried(self, d_v: Array, v: Array) -> Array:
-        """Return the gradient with respect to each unit's input, given that of its signal; without time steps, the two are
-        equal.
+        """Return the gradient with respect to each unit's input, given the gradient with respect to the unit's signal.
+
+        Without time steps, the two are equal.
         """
         return d_v
 
     def send_back(self, d_v: Array) -> Array:
-        """Return the gradient with respect to x, given that with respect to v, both of shape (..., images, replications)."""
+        """Return the gradient with respect to x, given the gradient with respect to v.
+
+        Both have the shape (..., images, replications).
+        """
         d_x = self.weight.T @ d_v.reshape(len(d_v), -1)
         return d_x.reshape(len(d_x), *d_v.shape[1:])
 
@@ -176,7 +184,7 @@ class NoisyLayer:
         return {"weight": d_weight, "bias": d_bias}
 
     def input_gradient(self, d_v: Array) -> Array:
-        """Return the gradient with respect to x, shape (rows, inputs), given that with respect to v, shape (rows, outputs)."""
+        """Return the gradient with respect to x, (rows, inputs), given the gradient with respect to v, (rows, outputs)."""
         return dense_input_gradient(d_v, self.weight)
 
     def largest_changes(self, rise: Array, fall: Array) -> Array:

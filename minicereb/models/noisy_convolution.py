@@ -112,7 +112,10 @@ class NoisyConvolution(NoisyLayer):
         return [image[i : rows * self.pool : self.pool, j : columns * self.pool : self.pool] for i, j in starts]
 
     def spread(self, pooled: Array) -> Array:
-        """Return the value of each unit's square, or 0 for units outside all squares: (responses, ...) gives (units, ...)."""
+        """Return for each unit the value of the pooling square that contains it, or 0 if no square does.
+
+        An array of shape (responses, ...) gives an array of shape (units, ...).
+        """
         if self.pool == 1:
             return pooled
         units = xp_of(pooled).zeros((self.units, *pooled.shape[1:]), dtype=pooled.dtype)

@@ -155,10 +155,10 @@ class NoisyTime(NoisyLayer):
         return xp_of(v).ascontiguousarray(self.respond(v.T).T)
 
     def signal_gradient(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return the gradient with respect to v, with the shape of v, given the gradient of the response ``[M-BPTT]``.
+        """Return the gradient with respect to v, given the gradient with respect to the response ``[M-BPTT]``.
 
-        This is backpropagation through time. `slope` is φ'(v) or its surrogate. The reset of the membrane is treated as if it did
-        not depend on v.
+        The result has the shape of v and is found by backpropagation through time. `slope` is φ'(v) or its surrogate. The reset
+        of the membrane is treated as if it did not depend on v.
         """
         xp, signals = xp_of(v), self.in_steps(v)
         slopes = self.in_steps(xp.broadcast_to(xp.asarray(slope, dtype=v.dtype), v.shape))
@@ -182,7 +182,10 @@ class NoisyTime(NoisyLayer):
         return xp.ascontiguousarray(self.carried(d_v, v).T)
 
     def _carry(self, d_v: Array, v: Array, later: Array | None) -> Array:
-        """Return the gradient with respect to m_t, given those with respect to v_t and m_{t+1}, at fixed responses."""
+        """Return the gradient with respect to m_t, given `d_v` (with respect to v_t) and `later` (with respect to m_{t+1}).
+
+        The responses are held fixed.
+        """
         return d_v if later is None or not self.leak else d_v + self.leak * (1 - super().respond(v)) * later
 
     def carried(self, d_v: Array, v: Array) -> Array:
@@ -232,11 +235,17 @@ class NoisyTime(NoisyLayer):
         return super().weight_gradient(self._by_step(d_v), x.reshape(-1, self.weight.shape[1]))
 
     def input_gradient(self, d_v: Array) -> Array:
-        """Return the gradient with respect to x, (rows, inputs), given that with respect to every step's input, (rows, units)."""
+        """Return the gradient with respect to x, (rows, inputs), given `d_v`, the gradient with respect to every step's input.
+
+        `d_v` has the shape (rows, units).
+        """
         return super().input_gradient(self._by_step(d_v)).reshape(len(d_v), -1)
 
     def largest_changes(self, rise: Array, fall: Array) -> Array:
-        """Return a bound on the size of each drive's change, (images, units), at fixed earlier responses ``[M-ADAPTIVE]``."""
+        """Return a bound on how much each drive can change while the responses of earlier steps are held fixed ``[M-ADAPTIVE]``.
+
+        It has the shape (images, units).
+        """
         xp, shape = xp_of(rise), (-1, self.weight.shape[1])
         alone = NoisyLayer(self.weight, self.bias, self.scale, self.law, self.activation)
         currents = alone.largest_changes(rise.reshape(shape), fall.reshape(shape)).reshape(len(rise), -1, len(self.bias))
@@ -256,7 +265,7 @@ class NoisyTime(NoisyLayer):
         return float(np.linalg.norm(kept.sum(axis=1) if self.whole else kept, 2)) * super().gain()
 
     def respond_alone(self, v: Array) -> Array:
-        """Return φ(v) for signals of any shape: the response of every unit in its step."""
+        """Return φ(v) for signals of any shape: the response of every unit in the time step of its signal."""
         return super().respond(v)
 
     def flip_effect(self, fires: Array) -> Array:

@@ -79,7 +79,7 @@ class CheckContext:
         return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]
 
     def left_before(self, name: str) -> np.ndarray:
-        """Return the images that withstood every white-box attack or, if there is none, every attack but this one."""
+        """Return the images that withstood every white-box attack; without white-box attacks, every attack but this one."""
         return self.left(white_box=True) if self.follows_gradients else self.left(without=name)
 
     @property

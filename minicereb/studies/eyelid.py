@@ -49,7 +49,10 @@ def over_seeds(values: Sequence[float | None], digits: int = 1) -> str:
 
 
 def trials_to_criterion(phase: str) -> Callable[[Record], int | None]:
-    """Return a function that gives a record's trials to a phase's criterion; None in extinction if nothing was acquired."""
+    """Return a function that takes a record and returns how many trials a phase took to reach its criterion.
+
+    It returns None if the criterion was not reached, and also for extinction if nothing was acquired.
+    """
     return lambda record: (
         None if phase == "extinction" and record["criterion"]["acquisition"] is None else record["criterion"][phase]
     )
@@ -299,7 +302,10 @@ LESIONS_SIZES = {"smoke": (300, 25, 20), "course": (10_000, 100, 100), "paper": 
 
 
 def _lesions_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
-    """Condition an intact circuit and, for each lesion, a circuit with only this lesion, made before the first trial."""
+    """Run conditioning on an intact circuit and, for each lesion, on a circuit with only that lesion.
+
+    The lesion is made before the first trial.
+    """
     cells, acquisition, extinction = LESIONS_SIZES[scale]
     trials: dict[str, Any] = {"acquisition": acquisition, "extinction": extinction, "cells": cells}
     lesions = ((), *((lesion,) for lesion in LESIONS))

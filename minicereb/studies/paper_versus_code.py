@@ -38,7 +38,10 @@ SIZES = {
 
 
 def ways(model: CerebellumModel, data: Data, epochs: int, seed: int) -> Iterator[tuple[str, Train]]:
-    """Yield names and training runs: the code's, the code's with one thing changed to match the paper, and the paper's."""
+    """Yield training runs with their names: first with the settings of the authors' code, last with the settings of the paper.
+
+    In between are runs with the code's settings except one, which is changed to match the paper.
+    """
     coded = as_coded(model, data, epochs, seed)
     yield "as the code has it", coded
     yield "batch of ten", replace(coded, batch_size=10)

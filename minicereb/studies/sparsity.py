@@ -236,7 +236,10 @@ def _answers(results: Results, models: Models, measured: dict[str, Values]) -> B
 
 
 def _answer(name: str, values: Values, signs: dict[int, int]) -> list[str]:
-    """Return the row for one quantity; `signs` is 1 for each k with a larger value than k = 4, -1 if smaller, 0 if unclear."""
+    """Return the table row for one quantity.
+
+    `signs` has an entry for each k: 1 if the quantity is larger than at k = 4, -1 if it is smaller, and 0 if that is unclear.
+    """
     best = max(values, key=lambda k: values[k].value)
     write = number if name.startswith("dimension") else "{:.1f}".format
     named = [", ".join(f"{k}" for k in values if k != NATURAL and signs[k] == sign) or "-" for sign in (1, -1, 0)]
