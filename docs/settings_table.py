@@ -20,7 +20,7 @@ BEGIN, END = "<!-- The tables of settings are written by python docs/settings_ta
 
 
 def tables() -> str:
-    """Return a table for each kind of settings, by name."""
+    """Return a table for each kind of settings, in the order of their names."""
     for module in pkgutil.walk_packages(experiments.__path__, "minicereb.experiments."):
         importlib.import_module(module.name)
     own = [cls for name, cls in sorted(KINDS.items()) if cls.__module__.startswith("minicereb.")]

@@ -25,7 +25,7 @@ Kind = TypeVar("Kind")
 
 @functools.cache
 def offered(group: str) -> Mapping[str, EntryPoint]:
-    """Return the entry points of a group by name, without importing their objects.
+    """Return the entry points of a group, keyed by name, without importing their objects.
 
     It raises :class:`ExtensionError` if two packages offer different objects under one name.
     """
@@ -62,5 +62,8 @@ def names(group: str, own: Iterable[str]) -> tuple[str, ...]:
 
 
 def with_extensions(group: str, own: Mapping[str, Kind], kind: type[Kind]) -> dict[str, Any]:
-    """Return a table of minicereb's own entries, then those of other packages; errors as for :func:`load` and :func:`names`."""
+    """Return a table of minicereb's own entries, followed by the entries of other packages.
+
+    Errors are raised as by :func:`load` and :func:`names`.
+    """
     return {name: own[name] if name in own else load(group, name, kind) for name in names(group, own)}

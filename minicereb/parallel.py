@@ -109,7 +109,7 @@ def _workers(parts: int) -> int:
 
 
 def sum_lanes(add: Callable[[slice, Array, bool], object], parts: list[slice], shape: tuple[int, int], like: Array) -> Array:
-    """Sum over many parts in a fixed number of lanes: each lane has its own accumulator, and these are added in order.
+    """Sum over many parts in a fixed number of lanes: each lane has its own accumulator, and the accumulators are added in order.
 
     Parameters
     ----------

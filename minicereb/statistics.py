@@ -98,7 +98,7 @@ def paired_difference_interval(only_one: int, only_other: int, images: int, conf
     Returns
     -------
     tuple of float
-        Bounds for the first classifier's proportion minus the second's, both in [-1, 1].
+        Bounds for the proportion of the first classifier minus the proportion of the second; both bounds are in [-1, 1].
 
     References
     ----------

@@ -74,7 +74,7 @@ class AdversarialTraining:
         self.learner.steps = steps
 
     def arrays(self) -> dict[str, Array]:
-        """Return the arrays that learning changes in place, by name."""
+        """Return the arrays that learning changes in place, keyed by name."""
         return self.learner.arrays()
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:

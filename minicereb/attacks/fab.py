@@ -21,7 +21,8 @@ PRECISION = 1e-6  # relative to the distance to the plane
 
 
 def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
-    """Yield the points visited; the last is each image's nearest misclassified point, or the image itself if there is none.
+    """Yield the points visited; the last is each image's nearest misclassified point, or the image itself if no point is
+    misclassified.
 
     No image is dropped from the search: however near a misclassified point is, another class may be nearer.
 

@@ -15,9 +15,10 @@ FIRST_RATE, LAST_RATE = 0.05, 0.001  # γ: relative amount by which the ball shr
 
 
 def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
-    """Yield the points visited; the last is each image's nearest misclassified point, or the image itself if there is none.
+    """Yield the points visited; the last is each image's nearest misclassified point, or the image itself if no point is
+    misclassified.
 
-    The arguments are those of :func:`minicereb.attacks.fab.fab`; here too, no image is dropped from the search.
+    The arguments are the same as for :func:`minicereb.attacks.fab.fab`. Here too, no image is dropped from the search.
 
     References
     ----------

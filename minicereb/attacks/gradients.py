@@ -144,7 +144,8 @@ def _total(rows: Iterable[tuple[Array, ...]]) -> list[Array]:
 
 @dataclass(frozen=True, eq=False)
 class PassedBack(Source):
-    """Gradient of a noisy network at fixed noise, passed back through each activation with the slope of :func:`mean_slope`.
+    """Gradient of a noisy network whose noise is held fixed, passed back through each activation with the slope of
+    :func:`mean_slope`.
 
     This gradient is meant for networks with thresholds or other activations that have no derivative. The gradient is
     biased, since the slope of a mean response is not the slope of the mean objective.

@@ -39,10 +39,11 @@ class Method:
         ``search(landscape, ball, ...)``, a generator as in :mod:`minicereb.attacks.search`. The third argument of
         ``search`` depends on `begins`; the settings named in `settings` are keyword arguments.
     begins : {"image", "ball", "nearby", "draws"}
-        Where the search begins. ``"image"``: at the clean image, without a third argument. ``"ball"``: at a uniformly random
-        point of the ball, given as an array, or at the clean image if ``random_start`` is off. ``"nearby"``: at the clean image
-        first, and in restarts at a random point within half the distance of the nearest misclassified point so far. ``"draws"``:
-        the search chooses; its third argument is a source of random numbers (:class:`minicereb.randomness.Draws`).
+        Where the search begins. ``"image"``: at the clean image; the search has no third argument. ``"ball"``: at a uniformly
+        random point of the ball, or at the clean image if ``random_start`` is off; the third argument is an array of these
+        points. ``"nearby"``: first at the clean image, and in restarts at a random point within half the distance of the nearest
+        misclassified point so far. ``"draws"``: the search chooses; its third argument is a source of random numbers
+        (:class:`minicereb.randomness.Draws`).
     settings : tuple of str
         The fields of :class:`minicereb.attacks.settings.Attack` that the method uses besides those common to all methods. Two
         more names are possible: ``"image_shape"`` if the search takes height, width and channels of the images (or None), and
@@ -51,9 +52,9 @@ class Method:
     steps : int
         Default number of steps.
     keeps : {"best", "first", "nearest"}
-        Which point of a search is kept. ``"best"``: a misclassified point if there is one; among several, the one with the
-        largest objective. ``"first"``: like ``"best"``, but the search ends at its first misclassified point. ``"nearest"``:
-        the last point, which is the nearest misclassified one.
+        Which point of a search is kept. ``"best"``: a misclassified point if one was found; among several, the one with the
+        largest objective. ``"first"``: like ``"best"``, but the search ends at its first misclassified point. ``"nearest"``: the
+        last point, which is the nearest misclassified one.
     gradient : bool
         Whether the method needs the input gradient.
     objectives : tuple of str
@@ -113,7 +114,7 @@ METHODS: dict[str, Method] = {
 
 
 def method_names() -> tuple[str, ...]:
-    """Return the names of all methods: minicereb's own, then those of other packages."""
+    """Return the names of all methods: first minicereb's own, then the methods of other packages."""
     return names(GROUP, METHODS)
 
 

@@ -70,7 +70,7 @@ class Nearby:
 class NearbyOfFew(Nearby):
     """The objective for a model with a linear first layer: only what a changed pixel affects is computed.
 
-    Outputs and objective agree with those of a full pass to within 1e-5 of the largest output.
+    Outputs and objective agree with the results of a full pass to within 1e-5 of the largest output.
     """
 
     def __init__(self, landscape: Landscape, x: Array, state: _State):

@@ -65,7 +65,7 @@ def momentum(
     landscape, ball, start, steps, step_size
         As for :func:`pgd`. Steps go along the sign of the sum in L∞, along the sum itself in L2.
     decay : float
-        μ, from 0 to 1: the factor applied to the sum before a gradient is added. With 0 the points are those of PGD.
+        μ, from 0 to 1: the factor applied to the sum before a gradient is added. With 0 the search visits the same points as PGD.
     nesterov : bool
         Whether the gradient is evaluated at the look-ahead point, where the sum alone would lead, instead of at the current
         point.

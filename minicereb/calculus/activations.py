@@ -131,7 +131,7 @@ class ActivationFormula(NamedTuple):
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation of noisy neurons, by name.
+    """A named activation of noisy neurons.
 
     Parameters
     ----------

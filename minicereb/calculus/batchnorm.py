@@ -1,4 +1,4 @@
-"""Batch normalisation: each channel is centred and scaled by its mean and variance, which are either the batch's or fixed.
+"""Batch normalisation: each channel is centred and scaled by its mean and variance, either those of the batch or fixed ones.
 
 The work is done in blocks that fit the cache. NumPy is slow on short rows, so positions and channels are merged into long rows,
 and the parameters of a channel, such as its mean, are repeated for each position. With Numba, and a number of channels that is

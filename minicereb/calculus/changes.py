@@ -36,7 +36,7 @@ def add_changes(projection: Array, x: Array, now: Array, v: Array) -> None:
 
 
 def changed_outputs(projection: csr_array, readout: Array, x: Array, now: Array, v: Array, outputs: Array) -> Array:
-    """Return the outputs for images `x`, given those for `now`, by computing only the cells that receive a changed input.
+    """Return the outputs for images `x`, given the outputs for images `now`, by computing only the cells whose inputs differ.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from minicereb.compiled import compiled
 from minicereb.errors import InputError
 from minicereb.parallel import blocks, run_lanes, scratch, sum_lanes, threads_if
 
-SHORT, FEW = 32, 1 << 14  # a loop copies windows with rows up to this short, from so many numbers in all of them on
+SHORT, FEW = 32, 1 << 14  # a loop copies windows with at most SHORT numbers in a row and at least FEW numbers in all
 POSITIONS = 1024  # windows copied at once: enough for a fast matrix product, few enough for the cache
 THREADS_FROM = 1 << 23  # multiply-adds; less takes longer on several threads than on one
 

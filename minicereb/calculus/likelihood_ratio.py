@@ -91,7 +91,7 @@ def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
     Returns
     -------
     array, shape (outputs, inputs)
-        The mean over rows, an unbiased estimate if each row's noise is independent of the other rows'.
+        The mean over rows, an unbiased estimate if the noise of different rows is independent.
 
     Examples
     --------
@@ -114,7 +114,7 @@ def unit_credit(losses: Array, baseline: Array | float, score: Array) -> Array:
     losses : array of float, shape (rows,)
         The loss L of each replication.
     baseline : array, shape (rows,), or float
-        The baseline b: any numbers that do not depend on the noise of their own row.
+        The baseline b. The number for a row must not depend on the noise of this row.
     score : array, shape (rows, ...)
         The score s(r) of every unit; the axes after the first are those of the layer.
 

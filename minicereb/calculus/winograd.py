@@ -156,7 +156,7 @@ def _credit_sums(d_v: Array) -> Array:
     for row in range(2):
         for column in range(2):
             sums[3 * row, 3 * column] = d_v[:, row::2, column::2]
-    # A along one side: the credits of the first and the last output become those of four places.
+    # A along one side: the credits of the first and the last output become the credits of four places.
     for side in (sums[0], sums[3], sums):
         xp.add(side[0], side[3], out=side[1])
         xp.subtract(side[0], side[3], out=side[2])

@@ -120,13 +120,14 @@ class AffineNetwork(NamedTuple):
     output : Affine
         The map to the outputs, each of which receives all units of the last hidden layer.
     unit : float
-        Unit roundoff of the model's arithmetic plus that of the certificate's own arithmetic.
+        Sum of the unit roundoffs of the model's arithmetic and of the certificate's own arithmetic.
     tiny : float
         The smallest normal number of the model's arithmetic; smaller numbers may be rounded to 0.
     convolutions : ConvolutionalPart or None
         The layers before the hidden ones, from images to features.
     fires_above : float or None
-        Threshold above which mossy fibres fire ``[M-FIBRES]``; None if the network does not begin with such fibres.
+        Threshold above which mossy fibres fire ``[M-FIBRES]``; None if the network does not begin with mossy fibres that have a
+        threshold.
     """
 
     hidden: tuple[AffineLayer, ...]

@@ -82,7 +82,7 @@ class _Branch:
     def split(self, number: int, side: int, chain: Chain) -> _Branch:
         """Return the part where hidden unit `number` is on (`side` is 1) or off (`side` is -1).
 
-        Numbers after the last unit are those of inputs.
+        Numbers after the last unit refer to inputs: the first of them is input 0.
         """
         sign, least, most, free = self.sign.copy(), self.least.copy(), self.most.copy(), self.free.copy()
         low, high = self.low, self.high

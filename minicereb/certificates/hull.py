@@ -49,7 +49,7 @@ class Hull(NamedTuple):
     constant : float
         The constant, with the possible rounding errors of the outputs and of this module subtracted.
     linear : array of float64, shape (inputs,)
-        Coefficients of y that come from the units that are always on in the box.
+        The part of the coefficients of y that is due to units that are on everywhere in the box.
     above, below : Units
         The undecided units with c < 0, which are bounded from above, and those with c > 0, which are bounded from below.
     """

@@ -97,7 +97,7 @@ def smoothing_certificate(
         Number of draws for each image, at least 2.
     seed : int
     predictor : {"probabilities", "votes"}
-        Which class to certify: that of largest mean probability (LAP), or the most frequent one. Both classes refer to all
+        Which class to certify: the class with the largest mean probability (LAP), or the most frequent class. Both refer to all
         possible noise (K → ∞), of which the draws are a sample.
     confidence : float
         Confidence of each image's certificate, between 0 and 1.
@@ -165,7 +165,8 @@ def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications
 def probability_bounds(
     draws: SampledAnswers, labels: np.ndarray, replications: int, risk: float, predictor: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return p_A, a lower bound on the label's probability, and p_B, an upper bound on any other class's; shape (images,).
+    """Return p_A, a lower bound on the probability of the label, and p_B, an upper bound on the probability of any other class.
+    Both have the shape (images,).
 
     Each class has its own bound, which fails with probability at most `risk` / classes, so all bounds of an image hold together
     with probability at least 1 - risk. This requires that the labels were fixed before the noise was drawn.

@@ -59,7 +59,7 @@ def load_folder(path: str | os.PathLike) -> Dataset:
     ----------
     path : path
         Folder with ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, all with the same number of records.
-        The files may have other content than those of CIFAR-10.
+        The content of the files may differ from CIFAR-10.
 
     Returns
     -------

@@ -54,8 +54,8 @@ def mnist14() -> Dataset:
     -----
     The paper mentions 10,000 images in total, but an epoch of 1,680 iterations with 25 images each has 42,000 images, which
     is 6/10 of 70,000. The paper does not say how the images were resized or split: the pooling and the permutation are our
-    choices. The test images differ from those of ``"mnist"``: 23,967 of the 28,000 are training images of ``"mnist"``, so a
-    network trained on one of the two data sets must not be tested on the other.
+    choices. The test images differ from the test images of ``"mnist"``: 23,967 of the 28,000 are training images of ``"mnist"``,
+    so a network trained on one of the two data sets must not be tested on the other.
 
     References
     ----------

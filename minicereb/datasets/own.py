@@ -106,9 +106,9 @@ def channels_first(name: str, shape: tuple[int, ...], layout: str | None = None)
     Notes
     -----
     An axis of 1, 3 or 4 entries can hold the channels. If this is true of only one of an image's first and last axes,
-    that axis holds them; if it is true of both or neither, the last axis holds them. A shape is refused, however, in
-    two cases: if only the other order would make the images square, or if both axes can be channels and the images
-    are square in both orders or in neither.
+    that axis holds them; if it is true of both or neither, the last axis holds them. However, a shape is refused in two cases: if
+    only the other order would make the images square; and if both axes can hold the channels and the images are square in both
+    orders or in neither.
     """
     if layout is not None and layout not in LAYOUTS:
         raise DataError(f"{name.partition(': ')[0]}: layout is {layout!r}; expected {' or '.join(LAYOUTS)}")

@@ -1,4 +1,4 @@
-"""Data sets by name: a new data set is a file with a function that loads it, and a row in :data:`DATASETS`.
+"""The table of data sets. A new data set is a file with a function that loads it, and a row in :data:`DATASETS`.
 
 Another package adds a data set through an entry point in the group ``minicereb.datasets`` that names a :class:`NamedDataset`.
 """
@@ -81,7 +81,7 @@ class Description(NamedTuple):
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all data sets; those of other packages come last."""
+    """Return the names of all data sets; the data sets of other packages come last."""
     return extensions.names(GROUP, DATASETS)
 
 

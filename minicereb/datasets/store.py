@@ -1,6 +1,6 @@
 """Downloaded files: their places, and checks of their content.
 
-A file is identified by the SHA-256 of its decompressed content, an archive by the SHA-256 of its own bytes; names do not matter.
+A file is identified by the SHA-256 of its decompressed content, and an archive by the SHA-256 of its bytes; names do not matter.
 ``data/registry.json`` lists the data sets that can be downloaded, with their files and mirrors.
 """
 
@@ -70,7 +70,7 @@ class FileReport(NamedTuple):
 
 @functools.cache
 def downloads() -> dict[str, Download]:
-    """Return the data sets that can be downloaded, by name."""
+    """Return the data sets that can be downloaded, keyed by name."""
     try:
         text = (importlib.resources.files("minicereb") / "data" / "registry.json").read_bytes()
     except FileNotFoundError:
@@ -100,7 +100,7 @@ _Registry = dict[str, _Entry]
 
 
 def parse_registry(entries: dict[str, _Entry]) -> dict[str, Download]:
-    """Return the data sets that the content of a ``registry.json`` describes, by name."""
+    """Return the data sets that the content of a ``registry.json`` describes, keyed by name."""
     return {
         name: Download(
             name, entry["title"], entry["licence"], entry["source"], tuple(_data_file(name, file) for file in entry["files"])
@@ -141,10 +141,10 @@ def user_cache() -> Path:
 
 
 def find(file: DataFile) -> Path | None:
-    """Return the path of a file, plain or gzip, without checking its content; None if it is missing.
+    """Return the path of a file, plain or compressed by gzip, or None if it is missing. Its content is not checked.
 
     In each place the file may be in the folder itself, in a folder with the data set's name, or in torchvision's
-    ``MNIST/raw``. The file may have its own name or Kaggle's (``train-images.idx3-ubyte``).
+    ``MNIST/raw``. The file may have its usual name or the name that Kaggle gives it (such as ``train-images.idx3-ubyte``).
     """
     for place in places():
         upper = file.dataset.upper()  # as torchvision calls its folder
@@ -311,7 +311,7 @@ def _known_in_file(path: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
-    """Identify the members of a zip one at a time; read at most as many bytes of each as the largest known file has."""
+    """Identify the members of a zip one at a time; of each, read no more bytes than the largest known file has."""
     found: list[Known] = []
     unread, budget = "", MOST_UNPACKED
     try:

@@ -21,7 +21,7 @@ def behaviour(attempt: Attempt) -> list[Hint]:
 
 
 def _with(attempt: Attempt, name: str, change: Callable[[Any], Any]) -> Iterator[tuple[np.ndarray, np.ndarray, Any, np.ndarray]]:
-    """Yield the student's and the right answer on each case, before and after an argument is changed."""
+    """Yield for each case the student's answer and the right answer, first as the case is and then with one argument changed."""
     for case, answer, truth in zip(attempt.cases, attempt.answers, attempt.truths, strict=True):
         changed = case.but(**{name: change(case.arguments[name])})
         yield answer, truth, try_on(attempt.function, changed, attempt.task.parts).answer, attempt.task.right(changed)

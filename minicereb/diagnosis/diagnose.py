@@ -295,7 +295,7 @@ def _masked(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _changed(world: Hypothesis, attempt: Attempt) -> Iterator[Hint]:
-    """Find changes that turn a hypothesis's answers into the student's answers, or the student's into the hypothesis's."""
+    """Find changes that turn the answers of a hypothesis into the student's answers, or the other way round."""
     first = world.answer(0)
     if first is None:
         return

@@ -1,4 +1,4 @@
-"""Every exercise by name, in the order of a course."""
+"""All exercises, keyed by name, in the order of a course."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from minicereb.files import atomic_write
 LARGEST = 1 << 20  # largest size of a submission, in bytes
 LARGEST_POINTS = 1 << 16  # largest size of a file of points, in bytes
 COLUMNS = ("student", "exercise", "right", "hint", "text", "printed", "seconds", "file", "points", "of")
-Points = Mapping[str, float]  # the exercises that count, by name, and the points for a right answer
+Points = Mapping[str, float]  # maps the name of each exercise that counts to the points for a right answer
 Worth = Annotated[float, Range(0, 1000)]
 
 

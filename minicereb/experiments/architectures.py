@@ -1,4 +1,4 @@
-"""Settings of each kind of model, from which the model and its learning rule are built; and the arrays of a model by name.
+"""Settings of each kind of model, from which the model and its learning rule are built; and the names of a model's arrays in files.
 
 Each kind has a `family`, the prefix of the names of its run folders, and a `description` for tables.
 """
@@ -493,7 +493,7 @@ def solve(model: CerebellarNetwork, split: Split, ltd: bool) -> CerebellarNetwor
 
 
 def model_arrays(model: Any) -> dict[str, Array]:
-    """Return the arrays of a model that change during learning, by their names in files."""
+    """Return the arrays of a model that change during learning; the keys are their names in files."""
     if isinstance(model, CerebellarNetwork):
         return {"ltd_mean": model.ltd_mean, "readout": model.readout}
     if isinstance(model, NoisyNetwork):

@@ -60,7 +60,7 @@ class WorkerPool:
 
 
 def processes(workers: int) -> WorkerPool:
-    """Return worker processes on this machine, each with its own executor, so that the loss of one does not affect the others."""
+    """Return worker processes on this machine. Each has its own executor, so that the loss of one does not affect the others."""
     context = multiprocessing.get_context("spawn")  # fork would copy locks that threads hold
     return WorkerPool(lambda: ProcessPoolExecutor(1, context, _begin_worker), workers, workers, workers)
 

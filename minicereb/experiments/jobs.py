@@ -229,7 +229,7 @@ class Survey(NamedTuple):
 
 
 def surveys(out: Path) -> list[Survey]:
-    """Return the status of each study in the folder `out`; raise :class:`RunError` if there is none."""
+    """Return the status of each study in the folder `out`; raise :class:`RunError` if the folder holds no study."""
     plans = sorted((out / "jobs").glob("study-*.json"))
     if not plans:
         raise RunError(f"{out} is not the folder of a study: it has no jobs/study-NAME.json")

@@ -1,4 +1,4 @@
-"""Trained models by name: small models are shipped with minicereb, and larger ones are rebuilt by a command.
+"""Named trained models: small models are shipped with minicereb, and larger ones are rebuilt by a command.
 
 ``minicereb/pretrained/registry.json`` lists the models with their commands and the SHA-256 of their files. The folder of
 each shipped model, a complete run, is beside this file.
@@ -83,7 +83,7 @@ _Registry = dict[str, _Entry]
 
 @functools.cache
 def models() -> dict[str, Pretrained]:
-    """Return the registry's models by name."""
+    """Return the models of the registry, keyed by name."""
     entries = parse_json((_package() / "registry.json").read_bytes(), _Registry, "minicereb/pretrained/registry.json")
     return {
         name: Pretrained(name, **{**entry, "files": tuple(ModelFile(**file) for file in entry["files"])})
@@ -249,7 +249,8 @@ class ModelReport:
 
 
 def verify(chosen: Sequence[str] = ()) -> Generator[ModelReport, None, None]:
-    """Verify models, given by name or run folder (by default all), against the registry; yield a report on each folder.
+    """Verify models against the registry, and yield a report on each folder. Models are given by name or run folder; by default
+    all are verified.
 
     The SHA-256 of each file, shipped or in ``runs/``, is compared with the registry. If the data are available, the wiring is
     drawn again and compared bit by bit, and the test accuracy is recomputed. Before anything is verified, :class:`InputError`

@@ -176,7 +176,7 @@ def is_own_file(path: Path) -> bool:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read a run folder's settings and state; raise :class:`RunError` if there is none, :class:`DataError` if it is damaged."""
+    """Read a run folder's settings and state; raise :class:`RunError` if it holds no run, :class:`DataError` if it is damaged."""
     folder = Path(folder)
     for path in (folder, *(folder / name for name in OWN_FILES)):
         refuse_dangling(path)
@@ -279,7 +279,7 @@ def require_complete(run: Run) -> None:
 
 
 def learned_arrays(run: Run) -> dict[str, np.ndarray]:
-    """Return a complete run's learned arrays by name, in host memory; errors are those of :func:`load_model`."""
+    """Return a complete run's learned arrays, keyed by name, in host memory; errors are raised as by :func:`load_model`."""
     require_complete(run)
     require_whole(run)
     return _read_model(run.folder / "model.npz")

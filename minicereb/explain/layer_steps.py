@@ -144,7 +144,7 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 def forward_and_back(
     subject: ExplainedImage, pixel: int, beyond: Callable[[PixelPath], Iterator[Step]] | None = None
 ) -> Iterator[Step]:
-    """Yield the steps along a pixel's path to the outputs, then those that `beyond` yields, and those of the backward pass."""
+    """Yield the steps along a pixel's path to the outputs, then the steps from `beyond`, then the steps of the backward pass."""
     loss = objective_named(subject.shown.objective)
     walked = follow_pixel(subject.model, subject.x, subject.labels, loss, lambda _: pixel)
 

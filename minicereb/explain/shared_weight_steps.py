@@ -375,7 +375,7 @@ def _sum_step(subject: ExplainedImage, few: FewRuns, weight: SharedWeight, score
 
 
 def _sum_checks(subject: ExplainedImage, few: FewRuns, weight: SharedWeight, scored: bool) -> list[Derivative]:
-    """Check a run's sum against the derivative of the run's log probability at fixed responses, or of its loss at fixed noise."""
+    """Check a run's sum against the derivative of its log probability (for fixed responses) or of its loss (for fixed noise)."""
     layer, x = subject.model.layers[0], subject.x
     array, signals = getattr(layer, weight.name), few.trace.signals[0][:, :, :1]
     if few.credit is None:

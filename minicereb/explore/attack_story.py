@@ -75,7 +75,7 @@ class Story(NamedTuple):
     about : dict
         JSON values.
     arrays : dict
-        Arrays of uint8, int8 or int16 by name.
+        Arrays of uint8, int8 or int16, keyed by name.
     """
 
     about: dict[str, Any]

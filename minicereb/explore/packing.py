@@ -39,7 +39,7 @@ def pack(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, dict[str, Any]], s
     Parameters
     ----------
     arrays : dict
-        Arrays of uint8, int8 or int16 by name.
+        Arrays of uint8, int8 or int16, keyed by name.
 
     Returns
     -------

@@ -106,7 +106,8 @@ def elementwise(name: str, tag: str, function: Callable[[Any], Any], derivative:
 
 
 def by_arguments(function: Callable[..., Any], given: dict[str, Any], credit: np.ndarray, *rows: tuple) -> Iterator[Claim]:
-    """Yield the claims about the derivatives of a function; `given` holds its arguments by name, and its result is an array.
+    """Yield the claims about the derivatives of a function that returns an array; `given` maps the names of its arguments to
+    values.
 
     `credit` is the derivative of the objective with respect to that array. Each row has a derivative's name and tag, the
     argument with respect to which it is taken, and the derivative itself.

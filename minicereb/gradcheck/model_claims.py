@@ -124,7 +124,11 @@ def _delta_rule(model: CerebellarNetwork, x: np.ndarray, labels: np.ndarray) -> 
 
 
 def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Iterator[Claim]:
-    """Yield claims for a noisy network: without noise and at fixed noise or, for threshold neurons, for the exact mean."""
+    """Yield claims for a noisy network.
+
+    If all activations are smooth, they are about the network without noise and with the noise held fixed. Otherwise they are
+    about the exact mean loss or, where this cannot be computed, say that there is no derivative.
+    """
     smooth = all(layer.activation is None or layer.activation.smooth for layer in model.layers)
     if smooth:
         yield from _input("NoisyNetwork.input_gradient", "G3", model, x, rng)

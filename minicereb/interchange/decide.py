@@ -30,8 +30,8 @@ def decide(model: OnnxModel, asked: Property, seconds: float) -> Decision:
     -------
     Decision
         The verdict is "broken" if there is a counterexample: a float32 input within the bounds, in the order of the network's
-        file, for which the network itself satisfies a case. It is "certified" if there is none, either in exact arithmetic or in
-        the network's own.
+        file, for which the network itself satisfies a case. It is "certified" if no counterexample exists, either in exact
+        arithmetic or in the arithmetic of the network.
 
     Raises
     ------

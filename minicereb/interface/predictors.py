@@ -104,11 +104,11 @@ class Parameters:
         return {name: each for name, each in inspect.signature(cls).parameters.items() if name != "self"}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name; `deep` has no effect, since no parameter is a classifier."""
+        """Return the parameters, keyed by name; `deep` has no effect, since no parameter is a classifier."""
         return {name: getattr(self, name) for name in self._parameters()}
 
     def set_params(self, **parameters: Any) -> Any:
-        """Change parameters by name and return the classifier; an :class:`InputError` names a parameter that does not exist."""
+        """Change the named parameters and return the classifier; an :class:`InputError` names a parameter that does not exist."""
         known = list(self._parameters())
         for name in parameters:
             if name not in known:

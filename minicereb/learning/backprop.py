@@ -14,7 +14,7 @@ from minicereb.parallel import run_lanes
 
 
 def statistics_of(network: Sequential) -> dict[str, Array]:
-    """Return the moving averages of a network's batch statistics by name; learning changes them in place."""
+    """Return the moving averages of a network's batch statistics, keyed by name; learning changes them in place."""
     following = [layer.statistics for layer in network.layers if hasattr(layer, "statistics")]
     return {f"{name}_{number}": array for number, layer in enumerate(following) for name, array in layer.items()}
 
@@ -59,7 +59,7 @@ class Backpropagation:
         self.classes = next((len(layer.bias) for layer in reversed(network.layers) if hasattr(layer, "bias")), None)
 
     def arrays(self) -> dict[str, Array]:
-        """Return the arrays that learning changes in place, by name."""
+        """Return the arrays that learning changes in place, keyed by name."""
         named = {f"{name}_{number}": array for number, name, array in self._numbered()}
         for number, layer in enumerate(self.states):
             for name, state in layer.items():

@@ -47,7 +47,7 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
     placement : {"all", "in-turn"}
         Whether all layers have noise at once, or one layer at a time; in the latter case every layer has its own runs.
     probes : int
-        For the estimators flip and resample: number of units of a convolution that are changed per image and replication.
+        For the estimators flip and resample: the number of units of a convolution that are changed in each image and replication.
     output_draws : int
         Number of draws of the outputs' noise for each run: 1 or, for estimators that use the score, an even number of at
         least 4.
@@ -268,7 +268,7 @@ class GLR:
         return xp_of(layer.scale).log(layer.scale) if name == "log_scale" else getattr(layer, name)
 
     def arrays(self) -> dict[str, Array]:
-        """Return the arrays that learning changes in place, by name."""
+        """Return the arrays that learning changes in place, keyed by name."""
         state = {f"learned_{kind}": array for kind, array in self.state.items()}
         for kind, mean in (("loss", self.mean_loss), ("scatter", self.scatter)):
             if mean is not None:
@@ -303,8 +303,8 @@ class GLR:
     def losses(self, x: Array, labels: Array, block: int) -> Array:
         """Return the mean loss of each image over 32 noisy runs, shape (images,).
 
-        A block has the same noise after every epoch. The noise of all its images is drawn at once, but only as many images are
-        run at a time as fit the memory budget.
+        A block has the same noise after every epoch. The noise of all its images is drawn at once, but the images are then run in
+        parts that fit into the memory budget.
         """
         labels = _checked(self.model, x, labels)
         laws = [layer.law for layer in self.model.layers]

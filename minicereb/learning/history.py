@@ -120,6 +120,9 @@ def allocate(scatter: Array, start: Array, draws: int) -> Allocated:
 
 
 def by_image(values: Array, images: Array, number: int) -> Array:
-    """Return, for each of `number` images, the sum of the values of its draws; `images` has the index of each draw's image."""
+    """Return, for each image, the sum of the values of its draws.
+
+    There are `number` images; `images` gives for each draw the index of its image.
+    """
     xp = xp_of(values)
     return (images == xp.arange(number)[:, None]).astype(values.dtype) @ values

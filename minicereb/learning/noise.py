@@ -74,7 +74,7 @@ class Independent:
 class Antithetic(Independent):
     """Pairs of opposite noise, e and -e; each pair is a group.
 
-    The noise of the second half of the replications is the negative of that of the first half.
+    The second half of the replications has the noise of the first half with the opposite sign.
     """
 
     def least(self, baseline: bool) -> int:

@@ -145,7 +145,7 @@ class RunsOfLayer(NamedTuple):
 
         `places`, shape (runs, changes), are the indices of the responses that change. The function takes the sizes of these
         changes, for one or several alternatives: shape (runs, alternatives · changes). It returns the losses in the same shape.
-        The later layers are computed for as many runs at a time as fit in the cache.
+        The later layers are computed for a few runs at a time, so that these fit in the cache.
         """
         layers, trace, nodes, xp = self.network.layers, self.runs.trace, self.runs.nodes, xp_of(places)
         rows, final = self._rows, len(layers) - 1

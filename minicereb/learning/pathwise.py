@@ -1,4 +1,4 @@
-"""Derivatives at fixed noise: backpropagation through a noisy network, also with a surrogate for the threshold's derivative."""
+"""Backpropagation through a noisy network whose noise is held fixed, also with a surrogate for the threshold's derivative."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 
 
 class Backprop(Estimator):
-    """Backpropagation ``[G3]`` at fixed noise or without noise: a control for networks with smooth activations.
+    """Backpropagation ``[G3]`` with the noise held fixed, or without noise: a control for networks with smooth activations.
 
     In recurrent and spiking layers it is backpropagation through time ``[M-BPTT]``.
     """
@@ -60,7 +60,7 @@ class Backprop(Estimator):
 
 
 class Surrogate(Backprop):
-    """Backpropagation at fixed noise, with a surrogate for the derivative of the threshold: a control.
+    """Backpropagation with the noise held fixed and a surrogate for the derivative of the threshold: a control.
 
     The derivative of the threshold is 0, except at the step, where it does not exist. It is replaced by the slope
     ``1 / (2σ (1 + |v|/σ)²)`` ``[M-SURROGATE]``, so the result is biased. Without noise, σ is 1.

@@ -103,7 +103,7 @@ class DeltaRule:
         return xp_of(readout).empty(cells * self.batches_ahead * self.columns, dtype=readout.dtype)
 
     def arrays(self) -> dict[str, Array]:
-        """Return the arrays that learning changes in place, by name."""
+        """Return the arrays that learning changes in place, keyed by name."""
         return {"readout": self.model.readout, "ltd_mean": self.model.ltd_mean, **self.state}
 
     def loss_of(self, outputs: Array, labels: Array) -> Array:

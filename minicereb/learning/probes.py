@@ -34,11 +34,14 @@ class DrawnUnits(NamedTuple):
     times: Array
 
     def of(self, values: Array) -> Array:
-        """Return the values of the drawn units, shape (runs, draws), given those of all units, (units, images, replications)."""
+        """Return the values of the drawn units, (runs, draws), given the values of all units, (units, images, replications)."""
         return _columns(values)[self.units, xp_of(values).arange(len(self.units))[:, None]]
 
     def scatter(self, found: Array, shape: tuple[int, ...]) -> Array:
-        """Return unbiased estimates of the values of all units, (units, images, replications), from those of the drawn units."""
+        """Return unbiased estimates of the values of all units, given the values of the drawn units.
+
+        The estimates have the shape (units, images, replications), and the given values the shape (runs, draws).
+        """
         xp, runs = xp_of(found), len(found)
         places = self.units * runs + xp.arange(runs)[:, None]
         total = xp.bincount(places.ravel(), (found / self.times).ravel(), shape[0] * runs)

@@ -13,7 +13,10 @@ PAIRS = 2  # pairs of nodes at which a neuron's own noise is redrawn
 
 
 class Redrawn(NamedTuple):
-    """Estimated derivatives of the loss, multiplied by σ: with respect to each neuron's signal and, if requested, to σ itself."""
+    """Estimated derivatives of the loss, multiplied by σ.
+
+    They are with respect to each neuron's signal and, if requested, with respect to σ itself.
+    """
 
     values: Array
     moved: Array | None

@@ -47,7 +47,7 @@ class Learner(Protocol):
         """Number of batches for one call of ``learn``."""
 
     def arrays(self) -> dict[str, Array]:
-        """Return the arrays that learning changes in place, by name."""
+        """Return the arrays that learning changes in place, keyed by name."""
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from a few batches, one after the other."""

@@ -1,7 +1,7 @@
 """Layers of convolutional networks, and the untrained network: stages of 3×3 convolutions with pooling, then dense layers.
 
-Arrays between layers have the shape (batch, height, width, channels). :class:`Images` turns rows of pixels into such arrays,
-and :class:`Flat` turns such arrays into rows.
+Arrays between layers have the shape (batch, height, width, channels). :class:`Images` turns rows of pixels into arrays of this
+shape, and :class:`Flat` turns them into rows.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Convolution:
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays that are learned, by name."""
+        """The arrays that are learned, keyed by name."""
         return {"weight": self.weight, "bias": self.bias}
 
 
@@ -164,7 +164,7 @@ class BatchNorm:
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays that are learned, by name."""
+        """The arrays that are learned, keyed by name."""
         return {"gamma": self.gamma, "beta": self.beta}
 
     @property

@@ -40,7 +40,7 @@ class Dense:
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays that are learned, by name."""
+        """The arrays that are learned, keyed by name."""
         return {"weight": self.weight, "bias": self.bias}
 
 

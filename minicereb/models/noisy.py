@@ -357,7 +357,7 @@ class NoisyNetwork:
         return d_x
 
     def at(self, noise: Noise) -> BoundNetwork:
-        """Return the ordinary classifier that this noise selects; the noise has one replication per image."""
+        """Return the network with this noise held fixed, an ordinary classifier; the noise has one replication for each image."""
         return BoundNetwork(self, noise)
 
 

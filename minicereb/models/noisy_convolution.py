@@ -124,7 +124,7 @@ class NoisyConvolution(NoisyLayer):
         return units
 
     def response_of_unit(self) -> Array:
-        """Return the index of the response that each unit belongs to, shape (units,); 0 for units outside all squares."""
+        """Return for each unit the index of the response of its square, shape (units,), or 0 if no square contains the unit."""
         rows, columns, channels = self.pooled
         return self.spread(xp_of(self.weight).arange(rows * columns * channels))
 
@@ -187,7 +187,10 @@ class NoisyConvolution(NoisyLayer):
         return (xp.maximum(responses, others) - values.max(axis=2)) * inside
 
     def unpooled(self, d_response: Array, v: Array) -> Array:
-        """Return the gradient with respect to φ(v), shape (units, ...), given that of the response, shape (responses, ...)."""
+        """Return the gradient with respect to φ(v), given the gradient with respect to the response.
+
+        The shapes are (units, ...) and (responses, ...).
+        """
         if self.pool == 1:
             return d_response
         if self.pooling == "mean":
@@ -204,7 +207,10 @@ class NoisyConvolution(NoisyLayer):
         return xp_of(v).ascontiguousarray(self.unpooled(d_response.T, v.T).T)
 
     def send_back(self, d_v: Array) -> Array:
-        """Return the gradient with respect to x, given that with respect to v, both of shape (..., images, replications)."""
+        """Return the gradient with respect to x, given the gradient with respect to v.
+
+        Both have the shape (..., images, replications).
+        """
         xp = xp_of(d_v)
         d_x = self.input_gradient(xp.ascontiguousarray(d_v.reshape(len(d_v), -1).T))
         return xp.ascontiguousarray(d_x.T).reshape(-1, *d_v.shape[1:])
@@ -221,7 +227,7 @@ class NoisyConvolution(NoisyLayer):
         return {"weight": d_weight, "bias": d_bias}
 
     def input_gradient(self, d_v: Array) -> Array:
-        """Return the gradient with respect to x, shape (rows, inputs), given that with respect to v, shape (rows, units)."""
+        """Return the gradient with respect to x, (rows, inputs), given the gradient with respect to v, (rows, units)."""
         credit = xp_of(d_v).ascontiguousarray(d_v).reshape(len(d_v), *self.positions, len(self.bias))
         d_x = convolution_input_gradient(credit, self.weight, self.image[:2], self.stride)
         return d_x.reshape(len(d_v), -1)

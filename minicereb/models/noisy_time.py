@@ -275,7 +275,7 @@ class NoisyTime(NoisyLayer):
     def after_changes(self, v: Array, u: Array, units: Array, responses: Array) -> Array:
         """Return the change of the layer's response for each of several changes of a single unit.
 
-        All noise is held fixed. The steps after that of the changed unit are computed again ``[M-RERUN]``, for all changes at
+        All noise is held fixed. The steps after the step of the changed unit are computed again ``[M-RERUN]``, for all changes at
         once, as differences from the given run. Where nothing has changed, the difference is exactly 0.
 
         Parameters

@@ -32,7 +32,7 @@ class Sequential:
         return x, caches
 
     def input_gradient(self, d_output: Array, caches: list[Any]) -> Array:
-        """Return the gradient with respect to the input, given that with respect to the output."""
+        """Return the gradient with respect to the input, given the gradient with respect to the output."""
         for layer, cache in zip(reversed(self.layers), reversed(caches), strict=True):
             d_output = layer.input_gradient(d_output, cache)
         return d_output

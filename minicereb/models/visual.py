@@ -15,7 +15,7 @@ from minicereb.models.wiring import Wiring
 class VisualCerebellum(Sequential):
     """A fixed encoder, and a cerebellum whose mossy fibres transmit the encoder's features.
 
-    An attack on the image passes through both. The layers are those of the encoder, followed by the cerebellum.
+    An attack on the image passes through both. Its layers are the encoder's layers, followed by the cerebellum.
     """
 
     @property

@@ -335,7 +335,7 @@ def points(
 
 
 def check_animation(path: Path) -> None:
-    """Raise :class:`minicereb.errors.InputError` unless the name is that of a GIF file."""
+    """Raise :class:`minicereb.errors.InputError` unless the file name ends in ``.gif``."""
     require(path.suffix.lower() == ".gif", "animate", str(path), "a file whose name ends in .gif")
 
 

@@ -60,7 +60,7 @@ def trajectories(paths: Mapping[str, np.ndarray], step: float) -> Figure:
     Parameters
     ----------
     paths : dict
-        Arrays (steps, 5) by name: x, ẋ, θ, θ̇ at the end of each step, and the force during the step.
+        Arrays of shape (steps, 5), keyed by name. A row holds x, ẋ, θ and θ̇ at the end of a step, and the force during the step.
     step : float
         Seconds per step.
     """

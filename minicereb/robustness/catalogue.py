@@ -1,4 +1,4 @@
-"""Attacks by name: the settings printed in the papers, the standard ensemble, and additions for networks like ours.
+"""A catalogue of named attacks: the settings printed in the papers, the standard ensemble, and additions for networks like ours.
 
 ``minicereb study attacks`` measures which attacks miss images that others break; the sets of attacks were chosen from the
 table of this study. A method that another package adds (:mod:`minicereb.attacks.methods`) is an attack of the same name,
@@ -130,7 +130,7 @@ SETS = {"standard": STANDARD, "all": ALL}
 
 
 def attack_names() -> tuple[str, ...]:
-    """Return the names of all attacks: those of the catalogue, then the methods that other packages add."""
+    """Return the names of all attacks: first the attacks of the catalogue, then the methods that other packages add."""
     return (*ATTACKS, *(name for name in method_names()[len(METHODS) :] if name not in ATTACKS))
 
 

@@ -112,9 +112,9 @@ class CheckContext:
     def principal(self) -> str:
         """The strongest attack of the evaluation, measured on the images checked.
 
-        An evaluation runs most attacks only on the survivors of earlier ones. So each candidate also runs on the images
-        that it has not attacked yet, as long as it could still break more than the best candidate so far. The search ends
-        once a candidate breaks nearly as many images as the whole evaluation: at most 1% of the checked images fewer.
+        An evaluation runs most attacks only on the survivors of earlier ones. So each candidate also runs on the images that it
+        has not attacked yet, unless it can no longer break more than the best candidate so far. The search for the strongest ends
+        once a candidate breaks nearly as many images as the whole evaluation, that is, at most 1% of the checked images fewer.
         """
         order = (*BY_STRENGTH, *(name for name in attack_names() if name not in (*BY_STRENGTH, "random")), "random")
         # Images made against other models give no information about the convergence of attacks on this model.

@@ -53,7 +53,7 @@ class EvaluationTarget:
     decider : callable, optional
         Maps an image (float32, on the host), its label and ε to a decision, for the attack ``branch-and-bound``.
     substitutes : dict
-        Other classifiers, by name, from which attacks are transferred.
+        Other classifiers, keyed by name, from which attacks are transferred.
     no_substitute : str
         The reason if there are no other classifiers.
     """

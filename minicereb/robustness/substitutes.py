@@ -35,6 +35,6 @@ def own_substitute(dataset: Dataset, seed: int) -> CerebellarNetwork:
 
 
 def substitutes_for(dataset: Dataset, seed: int, others: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return the models from which attacks are transferred, by name, and why there is no :func:`own_substitute` (or "")."""
+    """Return the models from which attacks are transferred, keyed by name, and why there is no :func:`own_substitute` (or "")."""
     own, why = attempt(lambda: own_substitute(dataset, seed))
     return {**({} if own is None else {OWN: own}), **others}, why

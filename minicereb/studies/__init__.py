@@ -73,7 +73,7 @@ __all__ = ["SCALES", "STUDIES", "Results", "Study", "all_studies", "study_named"
 
 
 def all_studies() -> Mapping[str, Study]:
-    """Return minicereb's own studies and those that other installed packages offer, by name."""
+    """Return minicereb's own studies and those that other installed packages offer, keyed by name."""
     return with_extensions(GROUP, STUDIES, Study)
 
 

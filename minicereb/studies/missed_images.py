@@ -71,7 +71,7 @@ def models(data: Data, shipped: bool) -> dict[str, Train]:
 
 
 def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[str, list[Attack]]:
-    """Return the searches to compare, by name; searches for the nearest image ignore ε."""
+    """Return the searches to compare, keyed by name; searches for the nearest image ignore ε."""
     widest, starts = EPSILONS[name][-1], range(seed, seed + size.starts)
 
     def each(method: str, objective: str, **settings: Any) -> list[Attack]:
@@ -124,7 +124,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[BrokenImages]:
 
 
 class BrokenBySearch:
-    """The images that each search broke, for one model (given by name) and one ε."""
+    """The images that each search broke, for one ε and one model, which is given by its name."""
 
     def __init__(
         self, name: str, train: Train, epsilon: float, size: AttacksScale, seed: int, records: dict[BrokenImages, Record]

@@ -78,7 +78,10 @@ def ratio(records: list[Record], others: list[Record]) -> str:
 
 
 def table(results: Results) -> Blocks:
-    """Tabulate the passes of each way of learning at its fastest rate, also as a multiple of those of the best earlier way."""
+    """Tabulate the passes of each way of learning at its fastest rate.
+
+    A second column divides them by the passes of the best earlier way.
+    """
     runs = runs_of(results)
 
     def passes(name: str) -> float:

@@ -119,7 +119,7 @@ def tuned_step(epsilon: float) -> float:
 
 
 def compared(trains: Sequence[Train], scale: str) -> list[Experiment]:
-    """Return the comparisons of each model's evaluation with the first model's, seed by seed."""
+    """Return the comparisons of each model's evaluation with the evaluation of the first model, seed by seed."""
     seeds = dict.fromkeys(train.seed for train in trains)
     groups = [[evaluated(train, scale) for train in trains if train.seed == seed] for seed in seeds]
     return [PairedComparison(other, first) for first, *others in groups for other in others]
@@ -160,11 +160,13 @@ def robustness_study(
     label : callable
         Maps a training run to the model's name in tables and figures.
     captions : mapping
-        Captions of the figures by name; the caption of accuracy against ε is appended to the one under the study's name.
+        Captions of the figures, keyed by file name; the caption of accuracy against ε is appended to the one whose key is the
+        study's name.
     reference : callable
         Returns whether a training run is the reference of its group; by default, the first run is.
     figures : callable, optional
-        Takes the results by model and returns figures by name; by default, accuracy against ε, in colours from dark to light.
+        Takes the results, keyed by model, and returns figures, keyed by name; by default, accuracy against ε, in colours from
+        dark to light.
     name, question, expectation, inputs
         As in :class:`~minicereb.studies.study.Study`; the expectation is appended to a paragraph about the paper.
     """

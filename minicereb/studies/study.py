@@ -43,14 +43,14 @@ class Study:
     table : callable
         Maps the results to the tables and the paragraphs that explain them.
     figures : callable, optional
-        Maps the results to the figures, by file name without extension.
+        Maps the results to the figures; their keys are file names without extension.
     expectation : str
         The paper's expectation or finding; empty if the question is our own.
     published : callable, optional
         Maps an experiment to the accuracies that the paper gives for it, in percent; their keys are the names of the
         measurements in the report.
     captions : mapping
-        Captions of the figures, by name.
+        Captions of the figures, keyed by file name.
     dataset, seeds : mapping
         Name of the data set, and default seeds, at each scale.
     inputs : int, optional

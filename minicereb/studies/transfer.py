@@ -23,7 +23,7 @@ SIZES = {
 
 
 def models(data: Data, scale: str, seed: int) -> dict[str, Train]:
-    """Return the models by name; each differs from the first in one respect."""
+    """Return the models, keyed by name; each differs from the first in one respect."""
     full, sparse, hidden, epochs, _, _ = SIZES[scale]
 
     def cerebellum(wiring: str, cells: int, which: int = seed, **settings: object) -> Train:

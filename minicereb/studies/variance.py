@@ -70,7 +70,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[EstimatorVarian
 
 
 class Ratio(NamedTuple):
-    """The ratio of the plain estimator's variance to another's, written with its 95% interval."""
+    """The ratio of the plain estimator's variance to another estimator's variance, written with its 95% interval."""
 
     logarithm: float
     error: float  # standard error of the logarithm
@@ -109,14 +109,14 @@ def measured(results: Results, name: str, condition: tuple[str, str]) -> Measure
 
 
 def reduction(plain: Measured, other: Measured, layer: int) -> Ratio:
-    """Return the ratio of the plain estimator's variance to another one's at equal K, as the geometric mean over seeds."""
+    """Return the plain estimator's variance divided by that of `other` at the same K, as the geometric mean over seeds."""
     logarithms = np.log(plain.variances[:, layer] / other.variances[:, layer])
     errors = np.hypot(plain.errors[:, layer], other.errors[:, layer])
     return Ratio(float(logarithms.mean()), float(sqrt(np.square(errors).sum()) / len(errors)))
 
 
 def gain(plain: Measured, other: Measured) -> float:
-    """Return the ratio of the plain estimator's variance × seconds to another estimator's, in the first layer."""
+    """Return the plain estimator's variance × seconds in the first layer, divided by another estimator's variance × seconds."""
     products = [each.variances[:, 0] * each.seconds for each in (plain, other)]
     return float(np.exp(np.log(products[0] / products[1]).mean()))
 

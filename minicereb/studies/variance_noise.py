@@ -74,7 +74,10 @@ def layers(found: Results, name: str) -> str:
 
 
 def gain(found: Results, layer: int) -> str:
-    """Return the ratio of the gradient's variances with a baseline and with Sobol points, at equal K, with a 95% interval."""
+    """Return the gradient's variance with a baseline, divided by its variance with Sobol points.
+
+    K is the same for both. The text ends with a 95% interval.
+    """
     pairs = [
         found.where(EstimatorVariance, estimator=name).values(lambda r: r["layers"][layer]) for name in ("baseline", "sobol")
     ]

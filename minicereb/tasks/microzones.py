@@ -47,7 +47,7 @@ class TunedFibres:
 def activity_loop(weights: np.ndarray, inputs: np.ndarray, rates: np.ndarray, out: np.ndarray) -> None:
     """Write the activity ``max(Jᵀx, 0)`` ``[C1]`` for one vector of rates to `out`, shape (cells,).
 
-    The result has the same bits as NumPy's.
+    The result has the same bits as if NumPy had computed it.
     """
     u, zero = np.uint64, out.dtype.type(0)  # unsigned indices spare Numba a test for negative ones
     for cell in range(len(weights)):

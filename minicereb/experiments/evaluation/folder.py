@@ -189,7 +189,7 @@ def require_owner(record: Record, owner: Owner, path: Path) -> None:
 
 
 def _same_evaluation(folder: Path, plan: EvaluationPlan, images: int, about: Record, owner: Owner | None) -> Record:
-    """Read a complete record; raise :class:`DataError` if its settings differ from this evaluation's."""
+    """Read a complete record; raise :class:`DataError` if its settings differ from the settings of this evaluation."""
     record, path = read_evaluation(folder), folder / RECORD
     if owner is not None:
         require_owner(record, owner, path)

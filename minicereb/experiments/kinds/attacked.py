@@ -374,7 +374,7 @@ def _counted(gradients: np.ndarray) -> Record:
 
 
 def _together(parts: list[tuple[int, Record]], images: int) -> Record:
-    """Combine the shares and counts of blocks into those of all images."""
+    """Combine the shares and counts of blocks into the shares and counts of all images."""
     counts = sum((part["counts"] for _, part in parts), np.zeros(len(EDGES) - 1, dtype=np.int64))
     means: Record = {name: sum(n * part[name] for n, part in parts) / max(1, images) for name in SHARES}
     return means | {"counts": [int(count) for count in counts]}

@@ -64,7 +64,7 @@ class CertifiedModel(Experiment):
     seconds_per_image: float = setting(60.0, "Time limit per image.", unit="s", above=0, at_most=1e6)
 
     def check_record(self, record: Record) -> None:
-        """Raise :class:`~minicereb.documents.Mismatch` unless a record covers as many images as these settings."""
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record covers the number of images in these settings."""
         if record["images"] != self.images:
             raise Mismatch(record["images"], f"{self.images}").within("images")
 

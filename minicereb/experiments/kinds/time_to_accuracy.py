@@ -106,7 +106,7 @@ class FastestAgain(Experiment):
         return self.among
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Repeat the fastest experiment with the other seed; the record has the same entries as those of `among`."""
+        """Repeat the fastest experiment with the other seed; the record has the same entries as the records of `among`."""
         records = [read_record(laboratory.record_path(each), each).record for each in self.among]
         chosen = self.among[fastest(records)]
         again = replace(chosen, train=replace(chosen.train, seed=self.seed))
