@@ -1,4 +1,4 @@
-"""Settings of each kind of model, from which the model and its learning rule are built; and the names of a model's arrays in files.
+"""Settings of each kind of model, from which the model and its learning rule are built; and the stored arrays of a model.
 
 Each kind has a `family`, the prefix of the names of its run folders, and a `description` for tables.
 """
