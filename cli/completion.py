@@ -27,8 +27,8 @@ MARKS = ("config.json", "study.json", "evaluation.json")  # the folder of a run,
 class Value(click.ParamType):
     """The values of an option or argument: `values` are names to choose from, and `kind` says which other values are accepted.
 
-    The kinds are ``list`` (comma-separated names), ``folder`` (that of a run, a study or an evaluation), ``file`` (any file)
-    and ``dir`` (any folder).
+    The kinds are ``list`` (comma-separated names), ``folder`` (the folder of a run, a study or an evaluation), ``file`` (any
+    file) and ``dir`` (any folder).
     """
 
     name = "value"

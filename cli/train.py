@@ -249,7 +249,10 @@ def train_and_report(
 
 
 def default_folder(config: Train) -> Path:
-    """Return the default run folder, or this run's existing folder, made when its data had a different name."""
+    """Return the default run folder.
+
+    If this run already has a folder that was made when its data had a different name, return that folder.
+    """
     key = config_hash(config)
     usual = Path("runs") / f"{config.model.family}-{Path(config.data.name).stem}-{key[:12]}"
     if usual.exists() or not usual.parent.is_dir():

@@ -165,7 +165,7 @@ def check_finite(x: Array, setting: str = "x") -> None:
 
 
 def check_outputs(outputs: Array, labels: Array) -> None:
-    """Require a row of outputs for every label, one per class; raise :class:`MinicerebError` if an output is not finite."""
+    """Require a row of outputs for every label, with one output per class; raise :class:`MinicerebError` if one is not finite."""
     classes = int(labels.max()) + 1
     shape = getattr(outputs, "shape", ())
     if len(shape) != 2 or len(outputs) != len(labels) or outputs.shape[1] < max(classes, 2):

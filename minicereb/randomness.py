@@ -87,7 +87,8 @@ def uniforms(xp: ModuleType, seed: int, stream: str, addresses: list[tuple[int, 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Random numbers of an attack's search, drawn by image, so they depend neither on blocks nor on other images.
+    """Random numbers of an attack's search, drawn for each image separately, so they depend neither on blocks nor on other
+    images.
 
     The numbers are determined by seed, stream, `numbers` (restart and target), and `ids`, the images' indices (array of int64).
     """

@@ -22,7 +22,7 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     its best point in two cases: less than the fraction ρ of the window's steps raised the objective, or neither the step length
     nor the best value has changed since the window before.
 
-    Steps go along the sign of the gradient in L∞, and along the gradient itself in L2. The arguments are those of
+    Steps go along the sign of the gradient in L∞, and along the gradient itself in L2. The arguments are the same as for
     :func:`minicereb.attacks.pgd.pgd`; the paper uses 100 `steps`.
 
     References

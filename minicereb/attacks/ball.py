@@ -66,7 +66,7 @@ def movable(gradient: Array, here: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class LinfBall:
-    """The points of the box whose pixels all differ from the image's by at most ε.
+    """The points of the box that differ from the image by at most ε in every pixel.
 
     Parameters
     ----------

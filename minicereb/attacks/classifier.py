@@ -12,7 +12,7 @@ class Guarded:
     """Wraps a user's classifier, so that it receives copies of the inputs, and its results are copied.
 
     The classifier may change its input in place, keep it, return a view of it, or return the same buffer at every call: no
-    other array is affected. All other attributes are those of the classifier.
+    other array is affected. All other attributes are passed on from the classifier.
 
     Parameters
     ----------

@@ -247,7 +247,7 @@ def square_of_flips(
 
     The search begins with vertical stripes. Each window contains a randomly chosen flippable pixel. All flippable pixels of the
     window move to the same side of θ: their fibres fall silent if the chosen pixel's fibre fires, and otherwise fire. Arguments
-    and sizes of windows are those of :func:`minicereb.attacks.square.square`.
+    and sizes of windows are as for :func:`minicereb.attacks.square.square`.
     """
     xp, (height, width, channels) = xp_of(ball.x), three_sides(image_shape, ball.x.shape[1])
     x, can = ball.x, flippable(ball, _stage(landscape)[0])

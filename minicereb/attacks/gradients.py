@@ -197,8 +197,8 @@ def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
 
 
 def binary_stage(model: Any) -> tuple[float, Any] | None:
-    """Return the threshold θ of a model's binary first stage ``[M-FIBRES]`` and the classifier of its fibres; None without such
-    a stage.
+    """Return the threshold θ of a model's binary first stage ``[M-FIBRES]`` and the classifier of its fibres; None if the model
+    has no such stage.
 
     A binary first stage is recognised by two attributes of the model or of its first layer: ``fires_above``, which is θ,
     and ``of_fibres``, the classifier of the fibres' activity.
@@ -270,8 +270,8 @@ def fitting_estimator(network: NoisyNetwork) -> str:
     """Return the name of a low-variance estimator that fits the network, for the gradient of the mean over noise.
 
     The estimator is ``"backprop"`` if all activations are smooth, and otherwise one that changes one neuron at a time
-    (``"flip"`` or ``"resample"``). In a recurrent network, such an estimator could change only a few of the units. So the
-    estimator is then ``"surrogate"``, which is biased, for threshold neurons, and ``"antithetic"`` for other neurons.
+    (``"flip"`` or ``"resample"``). In a recurrent network, changing one neuron at a time would reach only a few of the units. So
+    the estimator is then ``"surrogate"``, which is biased, for threshold neurons, and ``"antithetic"`` for other neurons.
     """
     activations = [layer.activation for layer in network.layers if layer.activation is not None]
     if all(activation.smooth for activation in activations):

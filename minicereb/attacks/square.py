@@ -91,7 +91,7 @@ def three_sides(image_shape: tuple[int, ...] | None, inputs: int) -> tuple[int, 
 
 
 def window_at(progress: float, height: int, width: int, odd: bool = False) -> tuple[int, int]:
-    """Return the window's height and width after the fraction `progress` of the queries, which is from 0 to 1.
+    """Return the window's height and width; `progress`, from 0 to 1, is the fraction of the queries that have been made.
 
     The window is a square of area p h w if that fits the image, whose `height` and `width` are h and w. With `odd`, each side
     is rounded up to an odd number of at least 3, as published for L2.
@@ -170,7 +170,7 @@ def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
 def _moved_energy(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
     """Return the next point in L2: the change in two random windows is undone, and the first window gets a new pattern.
 
-    The squared norm of the pattern is the sum of what this frees and the unused part of ε².
+    The squared norm of the pattern is the part of ε² that was unused before, plus the part that the undone change sets free.
     """
     xp, channels = xp_of(best), shape[2]
     first, second = (_places(uniform[:, 2 * number :], window, shape) for number in (0, 1))

@@ -22,7 +22,7 @@ def dropout_mask(like: Array, shape: tuple[int, ...], rate: float, seed: int, *n
     rate : float
         The dropout rate p, from 0 to less than 1.
     seed, *numbers : int
-        Seed, and numbers that identify the draw, such as those of the layer and the step.
+        Seed, and numbers that identify the draw, such as the numbers of the layer and of the step.
     """
     drawn = signed_uniform(like, seed, "dropout", numbers, math.prod(shape)).reshape(shape)
     mask = (drawn >= drawn.dtype.type(2 * rate - 1)).astype(like.dtype)

@@ -65,7 +65,7 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class ZeroOne:
-    """0-1 loss: 0 if no output exceeds that of the label, otherwise 1 ``[G-ZEROONE]``.
+    """0-1 loss: 0 if no output exceeds the output of the label, otherwise 1 ``[G-ZEROONE]``.
 
     The formula in the paper is inverted; the paper's text says that the loss is 0 for a correct prediction.
     """
@@ -127,9 +127,9 @@ def probabilities(outputs: Array) -> Array:
 def error_probability(outputs: Array, labels: Array, law: Law, scale: Array, nodes: Array, weights: Array | None = None) -> Array:
     """Mean 0-1 loss over independent noise on the outputs ``[M-ZEROONE]``.
 
-    The loss is ``1 - mean_q ∏_{j≠y} F((z_y - z_j)/σ + t_q)``. It is a product because, given the noise σt on the label's own
-    output, the other outputs stay below it independently of each other. If the nodes t are drawn from the noise distribution,
-    the mean over them is unbiased for any number of nodes; with quadrature nodes it is the integral over t.
+    The loss is ``1 - mean_q ∏_{j≠y} F((z_y - z_j)/σ + t_q)``. It contains a product because, given the noise σt on the label's
+    output, the other outputs stay below this output independently of each other. If the nodes t are drawn from the noise
+    distribution, the mean over them is unbiased for any number of nodes; with quadrature nodes it is the integral over t.
 
     Parameters
     ----------

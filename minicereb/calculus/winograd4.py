@@ -1,7 +1,8 @@
 """3 × 3 convolution by minimal filtering in larger tiles, with Numba: 36 multiplications, not 144, for sixteen outputs.
 
-The method is that of :mod:`minicereb.calculus.winograd`, with tiles of 6 × 6 pixels that overlap by two pixels and give 4 × 4
-outputs. In NumPy the sums over a tile would cost as much as they save; compiled, they take a fifth of the time of the products.
+The method is the same as in :mod:`minicereb.calculus.winograd`, with tiles of 6 × 6 pixels that overlap by two pixels and give 4
+× 4 outputs. In NumPy the sums over a tile would cost as much as they save; compiled, they take a fifth of the time of the
+products.
 
 A tile has 36 places, six down and six across. The six places along a side belong to the points 0, ±√½, ±√2 and ∞,
 at which two polynomials are evaluated and multiplied. Relative to the largest output, the error in float32 stays
@@ -43,8 +44,8 @@ Vectors = tuple[Any, ...]
 def applies(x: Array, outputs: int) -> bool:
     """Return whether the larger tiles can be used; if so, they are faster than the tiles of :mod:`minicereb.calculus.winograd`.
 
-    In addition to the conditions for the smaller tiles, they need Numba, sides that are multiples of four, and numbers of
-    channels and outputs that are multiples of the vector length.
+    In addition to the conditions for the smaller tiles, the larger tiles need Numba, sides that are multiples of four, and
+    numbers of channels and outputs that are multiples of the vector length.
     """
     length = vector_length(x.dtype)
     fits = not (x.shape[1] % 4 or x.shape[2] % 4 or x.shape[3] % length or outputs % length)
@@ -231,7 +232,7 @@ def responses_loop(places: Array, bias: Array, width: int, block: Array, v: Arra
 
 
 def credit_sums_loop(d_v: Array, height: int, width: int, block: Array, places: Array) -> None:
-    """Write ``AδAᵀ`` of every tile, first down and then across; the arguments are those of :func:`pixel_sums_loop`."""
+    """Write ``AδAᵀ`` of every tile, first down and then across; the arguments are as for :func:`pixel_sums_loop`."""
     apart, number = len(places) // 36, d_v.dtype.type
     for row in range(0, len(d_v) // width, 4):
         for tile in range(width // 4):

@@ -31,7 +31,7 @@ class Certificate(NamedTuple):
         Whether every image within ε is proved to be classified correctly.
     margin : array of float64, shape (images,)
         Lower bound on the smallest margin ``z_y - max_{j≠y} z_j`` of the computed outputs over the images within ε. Rounding is
-        taken into account. The bound is above 0 exactly where `certified` is True.
+        taken into account. The bound is above 0 if and only if `certified` is True.
     """
 
     certified: np.ndarray

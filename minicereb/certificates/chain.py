@@ -264,7 +264,8 @@ def backward(
         Centre and radius.
     lines : Relaxed
     free : array of float, shape (rows, hidden units)
-        Lower slopes of undecided units, in [0, 1], and multipliers of branches, at least 0. Any such values give a sound bound.
+        Lower slopes of undecided units, in [0, 1], and multipliers of branches, at least 0. Any values in these ranges give a
+        sound bound.
     top : array of float, shape (rows, outputs), or None
     target : Target, optional
     """
@@ -351,8 +352,8 @@ def ascend(
     """Raise lower bounds by optimising slopes and multipliers with Adam ``[M-SLOPES]``.
 
     Without a target, the bounded quantity is ``weight · (C z + d)`` with weights that sum to 1. With a target, the bounded
-    quantity is the target plus such a sum with any nonnegative weights; the result then bounds the target wherever the goal
-    is met.
+    quantity is the target plus a sum of this form with any nonnegative weights; the result then bounds the target wherever the
+    goal is met.
 
     Parameters
     ----------

@@ -2,8 +2,8 @@
 
 The search runs in single precision. A branch is closed only by a bound in double precision that allows for rounding, and a
 counterexample counts only if the model itself confirms it. In every branch, the bounds on hidden units are tightened under two
-assumptions: the conditions of the branch, *and* that the property fails (Kotha et al. 2023, arXiv:2302.01404), since only such
-inputs are of interest.
+assumptions: the conditions of the branch, *and* that the property fails (Kotha et al. 2023, arXiv:2302.01404), since only inputs
+for which it fails are of interest.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ class _Search:
         self.root = self._root(self.chain)
 
     def _tighten(self, branch: _Branch, goal: Goal | None, steps: int, rate: float) -> bool:
-        """Tighten the bounds of undecided units over the inputs that meet a goal. Return False if no input can meet it."""
+        """Tighten the bounds of undecided units over the inputs that meet a goal. Return False if no input can meet the goal."""
         chain, single = self.chain, self.single
         branch.least, branch.most, branch.tight = branch.least.copy(), branch.most.copy(), list(branch.tight)
         rows = 0 if goal is None else len(goal.offsets)
@@ -465,7 +465,7 @@ class _Search:
             branch.free, branch.weight = multipliers[: chain.units], multipliers[chain.units :]
 
     def _choices(self, branches: list[_Branch], goal: Goal) -> list[int | None]:
-        """Return where to split each branch: at the unit or input that raises both bounds most.
+        """Return where to split each branch: at the unit or input whose split raises the bounds of the two parts most.
 
         Only the most promising ones are tried.
         """

@@ -35,7 +35,7 @@ CHECKOUT = Path(__file__).parents[2]  # the folder of the project, unless minice
 class DataFile(NamedTuple):
     """A file that can be downloaded, plain or compressed by gzip: its mirrors, and its size and SHA-256 when decompressed.
 
-    An archive, which holds several files, is stored unchanged: size and SHA-256 are those of the archive.
+    An archive, which holds several files, is stored unchanged: size and SHA-256 refer to the archive itself.
     """
 
     dataset: str
@@ -114,7 +114,7 @@ def _data_file(dataset: str, file: _File) -> DataFile:
 
 
 def download_of(name: str) -> Download:
-    """Return the entry of one data set; raise :class:`InputError` if it is not one that can be downloaded."""
+    """Return the entry of one data set; raise :class:`InputError` if the data set cannot be downloaded."""
     if name not in downloads():
         raise InputError("dataset", name, f"one that can be downloaded: {', '.join(downloads())}")
     return downloads()[name]

@@ -244,7 +244,8 @@ def argument_changes(case: Case) -> Iterator[Mistake]:
 def step_changes(name: str, value: np.ndarray, others: dict[str, Any]) -> Iterator[Mistake]:
     """Yield the changes of an intermediate result.
 
-    Some change only its value; some replace it by, or combine it with, one of `others`, the results known at that point.
+    Some of the changes alter only its value. Others use one of `others`, the results known at that point: they replace the result
+    by it, or combine the two.
     """
     yield from _array_changes(name, value.ndim)
     for other in Case(others).floats():

@@ -19,8 +19,8 @@ SHAPES = ("shape", "broadcast", "matmul", "dimension", "aligned", "axis", "axes"
 class CallResult(NamedTuple):
     """The result of a call.
 
-    The answer is in float64, with several arrays stacked into one, or None if the answer is unusable. `dtype` is that of
-    the returned array; `hints` name mistakes that can be seen without knowing the right answer.
+    The answer is in float64, with several arrays stacked into one, or None if the answer is unusable. `dtype` is the dtype of the
+    returned array; `hints` name mistakes that can be seen without knowing the right answer.
     """
 
     answer: np.ndarray | None

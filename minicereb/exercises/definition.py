@@ -68,7 +68,7 @@ class Exercise:
     sizes : dict
         For each axis, its lengths in the ordinary cases. In the other cases, the square cases, all axes have the same length.
     numbers : dict
-        For each number that `draw` takes and that is no length of an axis: its values in the ordinary cases, followed by its
+        For each number that `draw` takes and that is not the length of an axis: its values in the ordinary cases, followed by its
         values in the square cases. A list with too few values is repeated.
     special : dict
         Arguments of special cases; each key is the hint for an answer that is wrong there. Lists become arrays of floats.

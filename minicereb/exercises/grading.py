@@ -97,7 +97,8 @@ def usual_points() -> Points:
 def read_points(path: str | os.PathLike) -> Points:
     """Return the points of a course from a JSON file: an object with a number from 0 to 1000 for each exercise that counts.
 
-    It raises :class:`DataError` if the file is not such an object, is empty, or names an exercise that does not exist.
+    It raises :class:`DataError` if the file does not hold an object of this form, or if the object is empty or names an exercise
+    that does not exist.
     """
     points = read_json(path, dict[str, Worth], LARGEST_POINTS)
     for name in points:

@@ -201,7 +201,7 @@ class Laboratory:
         return all(self.is_trained(train) for train in job.trainings) and self.find_record(job) is not None
 
     def record_path(self, config: Any) -> Path:
-        """Return the path of a record, which need not exist.
+        """Return the path of a record, whether or not the record exists.
 
         The record of a sibling folder is used only if it is about the models of this study.
         """

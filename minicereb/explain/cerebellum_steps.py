@@ -160,7 +160,7 @@ def _pessimistic_step(
     taken: TrainingStep,
     pairs: list[tuple[int, int]],
 ) -> Step:
-    """Return the step with the chosen synapses' worst activity, and its part in their gradient, at the full ε."""
+    """Return the step with the worst activity of the chosen synapses, and what it adds to their gradient, at the full ε."""
     epsilon, targets = settings.uncertainty or 0.0, one_hot(subject.labels, taken.learned.outputs)
     low, high = paper.granule_bounds(*paper.mossy_bounds(taken.x, epsilon, model.fires_above), _projection(model), _rest(model))
     at_worst = pessimistic_squared_error if settings.loss == "mse" else DESCENDED[settings.loss]

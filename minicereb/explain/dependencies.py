@@ -41,9 +41,9 @@ def dependency_map(steps: Sequence[Step], found: Arrows, now: int, part: str, sp
     now : int
         Index of the step to mark. The steps that it uses are marked too, with the arrows from them.
     part : str
-        Part of the explanation that is drawn.
+        The part of the explanation to draw.
     spacing : int
-        Distance between neighbouring circles. Below 60, only the marked steps are labelled with their symbols.
+        Distance between neighbouring circles. If it is below 60, only the marked steps are labelled with their symbols.
 
     Returns
     -------

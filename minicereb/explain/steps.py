@@ -64,9 +64,10 @@ class Derivative:
 
 @dataclass(frozen=True)
 class EstimatedMean:
-    """A mean over replications of the noise, the half-width `half` of its interval (``mean ± half``), and a value to expect.
+    """A mean over replications of the noise, the half-width `half` of its interval (``mean ± half``), and its expected value.
 
-    This value, the `reference`, is exact (`reference_half` is then 0) or another estimate; `by` says where it comes from.
+    The expected value, `reference`, is exact (`reference_half` is then 0) or is itself an estimate; `by` says where it comes
+    from.
     """
 
     of: str

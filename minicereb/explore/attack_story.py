@@ -63,7 +63,7 @@ class Exploration:
         require(list(self.epsilons) == sorted(self.epsilons), "epsilon", list(self.epsilons), "ascending numbers")
 
     def attack(self, method: str, objective: str, epsilon: float, gradient: str) -> Attack:
-        """Return the settings of one of the attacks, which begins at the image itself."""
+        """Return the settings of one of the attacks. Like every attack on the page, it begins at the image itself."""
         return Attack(method, objective, epsilon, steps=self.steps, random_start=False, seed=self.seed, gradient=gradient)
 
 
@@ -231,7 +231,7 @@ def _together(
 
 
 def _broken(found: dict[str, list[_Path]], labels: np.ndarray, settings: Exploration) -> list[float | None]:
-    """Return, for each image, the smallest ε at which some step of an attack is misclassified; 0 if the clean image is too."""
+    """Return, for each image, the smallest ε at which some step of an attack is misclassified; 0 if the image itself is."""
     result: list[float | None] = [None] * len(labels)
     for number, epsilon in reversed(list(enumerate(settings.epsilons))):
         for some in found.values():

@@ -42,7 +42,7 @@ class Claim(NamedTuple):
 
 
 class CheckedClaim(NamedTuple):
-    """The result of comparing a claim with finite differences; `name`, `tag` and `by` are those of the claim.
+    """The result of comparing a claim with finite differences; `name`, `tag` and `by` are copied from the claim.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class CheckedClaim(NamedTuple):
         Largest deviation from a central difference along a random direction, relative to `scale`; None if there was no
         comparison.
     directions, kinks : int
-        Number of directions that were compared, and of those left out because of a kink.
+        Number of directions that were compared, and number of directions left out because of a kink.
     where : str
         Indices of an entry with a kink, or the reason why there is no derivative.
     state : str

@@ -103,7 +103,7 @@ def _layer(name: str, layer: Any, at: np.ndarray, rng: np.random.Generator) -> I
 
 
 def _with(layers: Sequence[Any], number: int, key: str, weights: np.ndarray) -> tuple[Any, ...]:
-    """Return the layers with different weights in one of them."""
+    """Return the layers with one array of one layer replaced by `weights`."""
     return *layers[:number], dataclasses.replace(layers[number], **{key: weights}), *layers[number + 1 :]
 
 

@@ -30,7 +30,8 @@ def write_onnx(model: Any, inputs: int, path: Path) -> list[str]:
     """Write a network to an ONNX file and return its operators in order.
 
     Convolutional networks take images with channels first, (N, channels, height, width); all others take rows, (N, inputs). A
-    sparse projection is written as a dense matrix. A noisy network is written without noise, which is how it predicts.
+    sparse projection is written as a dense matrix. A noisy network is written without noise, because it also predicts without
+    noise.
 
     Parameters
     ----------

@@ -5,7 +5,8 @@ satisfies the property: it is an input within the bounds whose outputs satisfy e
 
 References
 ----------
-The VNN-LIB standard, https://www.vnnlib.org; the form used here is that of the verification competition VNN-COMP 2022.
+The VNN-LIB standard, https://www.vnnlib.org; this module reads the form that is used in the verification competition VNN-COMP
+2022.
 """
 
 from __future__ import annotations

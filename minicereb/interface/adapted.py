@@ -240,7 +240,10 @@ def _affine_step(step: Any, inputs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _network(coefficients: list[np.ndarray], intercepts: list[np.ndarray], activation: str) -> Sequential:
-    """Return dense layers with an activation between them. For tanh(v) = 2σ(2v) - 1, the next layer contains 2 and -1."""
+    """Return dense layers with an activation between them.
+
+    As tanh(v) = 2σ(2v) - 1, the layer after a tanh contains the 2 and the -1.
+    """
     from minicereb.calculus.activations import Activation
     from minicereb.models.layers import ReLU
     from minicereb.models.noisy import NoisyLayer, NoisyNetwork

@@ -144,7 +144,7 @@ def accuracy_head(record: dict[str, Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """The evaluation of a classifier, whose true robust accuracy is between its certified accuracy and that under attack.
+    """The evaluation of a classifier, whose true robust accuracy is between its certified accuracy and its accuracy under attack.
 
     Attributes
     ----------
@@ -169,12 +169,12 @@ class Evaluation:
 
     @property
     def attacked(self) -> dict[float, float]:
-        """Share of the images that withstood every attack, by ε."""
+        """Share of the images that withstood every attack, keyed by ε."""
         return {entry["epsilon"]: entry["attacked"] for entry in self.record["epsilons"]}
 
     @property
     def certified(self) -> dict[float, float | None]:
-        """Share of the images that are proved to be robust, by ε; None if the classifier cannot be certified."""
+        """Share of the images that are proved to be robust, keyed by ε; None if the classifier cannot be certified."""
         return {entry["epsilon"]: entry["certified"] for entry in self.record["epsilons"]}
 
     @property

@@ -111,8 +111,8 @@ class Layerwise(Estimator):
 def check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str) -> None:
     """Raise :class:`InputError` if the loss has no derivative with respect to the last layer's signals.
 
-    It has one in two cases: loss and output activation are smooth, or the 0-1 loss is averaged over noise on outputs without an
-    activation.
+    The derivative exists in two cases: loss and output activation are smooth, or the 0-1 loss is averaged over noise on outputs
+    without an activation.
     """
     last = network.layers[-1]
     if loss.smooth:

@@ -47,7 +47,7 @@ class PessimisticDeltaRule(DeltaRule):
     -----
     In addition to the activity ``[h | μ | 0]``, the sums ``u + l`` and the differences ``u - l`` of each granule cell's bounds
     ``[M-BOX]`` are stored, one row per cell. The factor ½ is applied to the small matrices that multiply these large ones.
-    Results equal those of the formulas in :mod:`minicereb.calculus.cerebellum`, up to the order of summation.
+    Results equal the results of the formulas in :mod:`minicereb.calculus.cerebellum`, up to the order of summation.
 
     The loss of an image is (1 - λ) times the loss of its outputs plus λ times the loss of the worst outputs; this sum is
     convex in W.

@@ -72,8 +72,8 @@ class DeltaRule:
     centred product ``z eᵀ = h eᵀ - μ (Σe)ᵀ`` and the outputs ``Wᵀz = Wᵀh - Wᵀμ`` are one matrix product each, and z is never
     formed. Zero columns pad the matrix to a multiple of four columns, which speeds up the products.
 
-    Results equal those of the formulas in :mod:`minicereb.calculus.cerebellum`, up to the order of summation. The computation
-    is fused because the activity of a block of cells fits a core's cache, while the activity of all cells does not.
+    Results equal the results of the formulas in :mod:`minicereb.calculus.cerebellum`, up to the order of summation. The
+    computation is fused because the activity of a block of cells fits a core's cache, while the activity of all cells does not.
 
     With Numba, sparse wiring and batches of a few images, no activity is stored (:mod:`minicereb.learning.delta_loops`).
     """

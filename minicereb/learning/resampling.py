@@ -15,7 +15,8 @@ PAIRS = 2  # pairs of nodes at which a neuron's own noise is redrawn
 class Redrawn(NamedTuple):
     """Estimated derivatives of the loss, multiplied by σ.
 
-    They are with respect to each neuron's signal and, if requested, with respect to σ itself.
+    `values` are derivatives with respect to each neuron's signal; `moved`, if requested, are derivatives with respect to σ
+    itself.
     """
 
     values: Array
@@ -29,8 +30,8 @@ class Redrawn(NamedTuple):
 def redrawn(layer: NoisyLayer, e: Array | None, losses_at: Callable[[list[Array]], Iterable[Array]], scales: bool) -> Redrawn:
     """Estimate derivatives of the loss by redrawing the noise `e` of one neuron at a time.
 
-    The function `losses_at` takes several arrays of the shape of `e`, with a new noise value for each neuron. It returns as
-    many arrays of the same shape: the loss if only that neuron's noise has the new value.
+    The function `losses_at` takes several arrays of the shape of `e`, with a new noise value for each neuron. It returns the same
+    number of arrays of the same shape: the loss if only that neuron's noise has the new value.
     """
     law = layer.law
     assert law is not None

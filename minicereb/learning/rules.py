@@ -1,6 +1,6 @@
 """Local learning rules for the readout: one function each, and the table of their names.
 
-Another package adds a rule through an entry point in the group ``minicereb.rules`` that names such a function (see
+Another package adds a rule through an entry point in the group ``minicereb.rules`` that names its function (see
 :mod:`minicereb.extensions`)::
 
     def sign_rule(z, error, readout):

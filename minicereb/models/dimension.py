@@ -116,7 +116,7 @@ def drawn_thresholds(wiring: Wiring, x: Array, level: float) -> Array:
     ----------
     wiring : Wiring
     x : array of float, shape (images, inputs)
-        Images that determine the thresholds. They should not be those whose activity is then studied; otherwise the activity
+        Images that determine the thresholds. They should not be the images whose activity is then studied; otherwise the activity
         for one image would depend on the other images.
     level : float
         The coding level f, above 0 and below 1.

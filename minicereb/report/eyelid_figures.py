@@ -57,7 +57,7 @@ def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: f
 def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: np.ndarray, us: float) -> Figure:
     """Draw the parallel fibre weights (one per cell, from 0 to 1) against preferred times, before and after learning.
 
-    The other arguments are those of :func:`raster`.
+    The other arguments are as for :func:`raster`.
     """
     preferred = preferred_times(time, granule)
     figure, ((axes,),) = panels_of(6.4, 3.6)
@@ -80,7 +80,7 @@ def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: n
 def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], cs: tuple[float, float], us: float) -> Figure:
     """Draw the lid's closure in percent against time for each trial, one curve above the other, the first trial at the bottom.
 
-    Each trace has shape (bins,) and a name; the other arguments are those of :func:`raster`.
+    Each trace has shape (bins,) and a name; the other arguments are as for :func:`raster`.
     """
     figure, ((axes,),) = panels_of(6.4, 1 + 0.28 * len(traces))
     step = 50.0

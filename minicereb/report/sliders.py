@@ -23,7 +23,7 @@ def sliders(draw: Callable[..., bytes], **values: Sequence[Any]) -> Any:
     draw : callable
         Function that returns a figure as SVG; all its arguments must have defaults.
     **values : sequence
-        The values that each slider offers, in order, by the name of the argument; the default is one of them.
+        The values that each slider offers, in order, keyed by the name of the argument; the default is one of them.
 
     Returns
     -------

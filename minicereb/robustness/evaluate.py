@@ -55,7 +55,7 @@ class EvaluationTarget:
     substitutes : dict
         Other classifiers, keyed by name, from which attacks are transferred.
     no_substitute : str
-        The reason if there are no other classifiers.
+        The reason why there are no other classifiers, if there are none.
     """
 
     model: Any
@@ -99,7 +99,10 @@ class EvaluationTarget:
         return self._judged(substitute, attack, ids, own=False)
 
     def _judged(self, model: Any, attack: Attack, ids: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attack `model`. Unless its `own` predictions decide, run every search to its end, and let the target judge."""
+        """Attack `model`; with `own`, its predictions decide.
+
+        Without `own`, run every search to its end, and let the target judge.
+        """
         broken, x_adv, distance = [], [], []
         what = (model, attack, self.rows, self.labels, ids)
         for block in attack_images(*what, image_shape=self.image_shape, include_misclassified=not own):

@@ -115,7 +115,8 @@ def _is_float(value: Array) -> bool:
 
 
 def lost_in_float32(single: np.ndarray, double: np.ndarray) -> float:
-    """Return the share of images whose nonzero `double` gradient has no cosine of at least 0.9 with their `single` gradient.
+    """Return the share of images whose `double` gradient is not zero and whose `single` gradient has another direction. The
+    direction counts as the same if the cosine of the two gradients is at least 0.9.
 
     `single` and `double` are the results of float32 and float64 arithmetic: arrays of float64, shape (images, inputs).
     """

@@ -101,7 +101,7 @@ def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[s
 
 
 def experiments_of(name: str, train: Train, epsilon: float, size: AttacksScale, seed: int) -> dict[str, list[BrokenImages]]:
-    """Return the experiments of each search, by the name of the search.
+    """Return the experiments of each search, keyed by the name of the search.
 
     On cerebella, where a step takes longer, searches for the nearest image run only on the images that survive APGD on the margin
     at the smallest ε.
@@ -142,7 +142,7 @@ class BrokenBySearch:
         return len(self.anything - found)
 
     def of_ensemble(self, names: tuple[str, ...]) -> set[int]:
-        """Return the images broken by the catalogue's attacks of these names, as far as they were run here."""
+        """Return the images that the catalogue's attacks of these names broke; attacks that were not run here do not count."""
         members = [MEMBERS.get(name, ((), 0)) for name in names]
         return set().union(*(found for words, n in members for each in words for found in self.starts.get(each, [])[:n]))
 

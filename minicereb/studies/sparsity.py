@@ -147,7 +147,8 @@ Values = dict[int, WithInterval]  # by k
 
 
 def dimensions(results: Results) -> dict[str, Values]:
-    """Return dimensions by measure and k: for one seed with an interval over images, otherwise as geometric means over seeds.
+    """Return the dimension for each measure and k: for one seed with an interval over images, otherwise a geometric mean over
+    seeds.
 
     The closed form, for threshold cells with equal weights on independent normal inputs, has no interval.
     """
@@ -254,7 +255,7 @@ def _apart(values: Values) -> dict[int, int]:
 
 
 def _significant(results: Results) -> dict[str, dict[int, int]]:
-    """Return, by ε and for each k, the sign of the difference from k = 4 if it is significant for every seed, otherwise 0."""
+    """Return for each ε and k the sign of the difference from k = 4 if it is significant for every seed, otherwise 0."""
     rows = comparisons(results)
     signs: dict[str, dict[int, set[int]]] = {}
     for row, p in zip(rows, holm([row.found["p"] for row in rows]), strict=True):

@@ -150,7 +150,7 @@ class _StudyFile(TypedDict):
 
 
 def read_study(path: Path) -> Record:
-    """Read ``study.json``; raise :class:`DataError` if its content is not that of a study.
+    """Read ``study.json``; raise :class:`DataError` if its content does not describe a study.
 
     Records with settings of another version are not checked.
     """

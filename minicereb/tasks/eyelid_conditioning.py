@@ -159,7 +159,7 @@ def lid_of(nuclei: np.ndarray) -> np.ndarray:
 
 
 def trials_to(responded: Sequence[bool], wanted: bool = True) -> int | None:
-    """Return the number of trials before the first five in a row with a response, or None if there are no such five.
+    """Return the number of trials before the first five in a row with a response, or None if there are no five in a row.
 
     If `wanted` is false, the five trials are trials without a response.
     """

@@ -44,7 +44,7 @@ class OliveLearner:
         self._z = circuit.ltd_mean
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays that the learner changes in addition to those of the circuit: none."""
+        """Return the arrays that the learner changes in addition to the circuit's arrays: none."""
         return {}
 
     def begin(self) -> None:
@@ -114,7 +114,7 @@ class TemporalDifferenceLearner:
         self._z = self.critic
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays that the learner changes in addition to those of the circuit, keyed by name."""
+        """Return the arrays that the learner changes in addition to the circuit's arrays, keyed by name."""
         return {"critic": self.critic}
 
     def begin(self) -> None:

@@ -101,7 +101,7 @@ def batch(train: Train, images: int, seed: int, laboratory: Laboratory) -> np.nd
 
 
 def summary(draws: np.ndarray) -> dict[str, float]:
-    """Return the total variance of random vectors, its standard error, and an unbiased squared norm of their mean.
+    """Return the total variance of random vectors, its standard error, and an unbiased estimate of their mean's squared norm.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Two evaluated models compared image by image, which says more about their difference than two accuracies."""
+"""A comparison of two evaluated models image by image. It says more about their difference than their two accuracies do."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def _load(config: PoleBalancing, balancer: PoleBalancer, path: Path) -> None:
 def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
     """Test a trained balancer, and return the record.
 
-    ``paths``, if requested, are the trajectories of the ``first`` trial and of the ``test`` from the middle one of
+    ``paths``, if requested, are the trajectories of the ``first`` trial and of the ``test`` that starts at the middle one of
     `angles`: x, ẋ, θ, θ̇ and the force at each step, to four decimals.
     """
     keep = round(KEPT / config.task.cart.step) if config.paths else 0
