@@ -100,7 +100,7 @@ class MeanGradient(Source):
 def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
     """Return a classifier's noisy network: the classifier itself, or the network whose runs the classifier averages.
 
-    Raise :class:`InputError` if there is none.
+    Raise :class:`InputError` if the classifier has no noisy network.
     """
     model = unguarded(model)
     network = getattr(model, "network", model)

@@ -1,7 +1,7 @@
 """Objectives for attacks to ascend.
 
-The choice matters: the squared error rewards raising any output, even that of the true class. So a model can look robust to an
-attack on the squared error although an attack on the margin breaks it easily.
+The choice matters: the squared error rewards raising any output, even the output of the true class. So a model can look robust to
+an attack on the squared error although an attack on the margin breaks it easily.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Window(NamedTuple):
     padding: int = 0
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
-        """Return the number of windows along each side of an image; raise :class:`InputError` if there are none."""
+        """Return the number of windows along each side of an image; raise :class:`InputError` if no window fits."""
         if self.stride < 1 or self.padding < 0:
             raise InputError("stride, padding", (self.stride, self.padding), "a stride of at least 1, a padding of at least 0")
         down, across = height + 2 * self.padding - self.height, width + 2 * self.padding - self.width

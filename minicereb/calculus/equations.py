@@ -29,5 +29,5 @@ EQUATIONS = _read()
 
 
 def equation(tag: str) -> Equation:
-    """Return the equation with this tag; raise KeyError if there is none."""
+    """Return the equation with this tag; raise KeyError if no equation has it."""
     return {entry.tag: entry for entry in EQUATIONS}[tag]

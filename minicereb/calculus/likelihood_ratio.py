@@ -116,7 +116,7 @@ def unit_credit(losses: Array, baseline: Array | float, score: Array) -> Array:
     baseline : array, shape (rows,), or float
         The baseline b. The number for a row must not depend on the noise of this row.
     score : array, shape (rows, ...)
-        The score s(r) of every unit; the axes after the first are those of the layer.
+        The score s(r) of every unit; the axes after the first are the axes of the layer.
 
     Returns
     -------

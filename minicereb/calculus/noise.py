@@ -252,8 +252,8 @@ def draw_noise(
     """Draw independent noise of unit scale for several layers from one random generator.
 
     The generator is determined by `seed`, `stream` and `numbers` (see :mod:`minicereb.randomness`). For each layer, `laws` has
-    the distribution (None for no noise), and `shapes` has the shape of the noise. The array library and the dtype are those of
-    `like`.
+    the distribution (None for no noise), and `shapes` has the shape of the noise. The array library and the dtype are the same as
+    for `like`.
     """
     counts = [math.prod(shape) for shape in shapes]
     takes = [0 if law is None else law.uniforms(count) for law, count in zip(laws, counts, strict=True)]

@@ -210,7 +210,7 @@ def _convolutions_and_steps(model: Any) -> tuple[ConvolutionalPart | None, list[
 
 
 def _flatten(model: Any) -> list[Any]:
-    """Return the layers of a model in order, including those of nested networks."""
+    """Return the layers of a model in order, including the layers of nested networks."""
     return [layer for each in model.layers for layer in _flatten(each)] if isinstance(model, Sequential) else [model]
 
 

@@ -290,7 +290,7 @@ class _Ball(NamedTuple):
 def features_of(part: ConvolutionalPart, region: Region, unit: float, tiny: float, crown: bool) -> Features:
     """Return bounds on the features of a region's images: intervals and, with `crown`, the lines for linear relaxation.
 
-    `unit` and `tiny` are those of :class:`minicereb.certificates.affine.AffineNetwork`.
+    `unit` and `tiny` are as in :class:`minicereb.certificates.affine.AffineNetwork`.
     """
     xp, shape = xp_of(region.x), part.shape
     x, centre, radius = (array.T.reshape(-1, *shape) for array in (region.x, region.centre, region.radius))

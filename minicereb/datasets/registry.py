@@ -91,7 +91,7 @@ def accepted() -> str:
 
 
 def entry_named(name: str) -> NamedDataset | None:
-    """Return the row of a data set, or None if there is none of this name."""
+    """Return the row of a data set, or None if no data set has this name."""
     if name in DATASETS:
         return DATASETS[name]
     return extensions.load(GROUP, name, NamedDataset) if name in names() else None

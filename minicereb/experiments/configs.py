@@ -206,7 +206,7 @@ class Experiment:
     """
 
     record_shape: ClassVar[Any] = dict[str, Any]  # the shape of its records, see minicereb.documents
-    # whether records are stored in the folder of the run of `train`, not in that of the study
+    # whether records are stored in the folder of the run `train`, not in the study's folder
     kept_with_run: ClassVar[bool] = False
 
     @property

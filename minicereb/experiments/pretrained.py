@@ -96,7 +96,7 @@ def _package() -> Any:  # a Traversable, which may be a folder or a place in an 
 
 
 def model_named(name: str) -> Pretrained:
-    """Return the entry of one model; raise :class:`InputError` if there is none of this name."""
+    """Return the entry of one model; raise :class:`InputError` if no model has this name."""
     require(name in models(), "model", name, f"one of {', '.join(models())}")
     return models()[name]
 

@@ -74,7 +74,7 @@ def write_onnx(model: Any, inputs: int, path: Path) -> list[str]:
 
 
 def layers_of(model: Any) -> list[Any]:
-    """Return the layers of a model in order, including those of nested networks."""
+    """Return the layers of a model in order, including the layers of nested networks."""
     return [layer for each in model.layers for layer in layers_of(each)] if isinstance(model, Sequential) else [model]
 
 

@@ -60,7 +60,7 @@ class Predictor:
     def decision_function(self, x: Any) -> np.ndarray:
         """Return the outputs, shape (samples, classes); with two classes their difference, shape (samples,), as in scikit-learn.
 
-        Arguments and errors are those of :meth:`outputs`.
+        Arguments and errors are the same as for :meth:`outputs`.
         """
         outputs = self.outputs(x)
         return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
@@ -68,7 +68,7 @@ class Predictor:
     def predict(self, x: Any) -> np.ndarray:
         """Return the label with the largest output for each sample, shape (samples,); ties go to the first.
 
-        Arguments and errors are those of :meth:`outputs`.
+        Arguments and errors are the same as for :meth:`outputs`.
         """
         numbers = self.outputs(x).argmax(axis=1)
         return self.classes_[numbers]

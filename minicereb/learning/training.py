@@ -24,7 +24,7 @@ from minicereb.randomness import generator
 CHOOSE_ON = ("validation", "test")
 VALIDATION_BLOCK = 256  # images evaluated together: fixed, because each block has its own noise
 SAMPLE = 1000  # evenly spaced training images on which divergence is tested
-FAR = 10  # training has diverged if the loss is this many times that of constant answers
+FAR = 10  # training has diverged if the loss is this many times the loss of constant answers
 # Non-finite values are reported as divergence, in one line; NumPy's own warnings are switched off.
 QUIET: Any = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 

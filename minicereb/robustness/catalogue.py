@@ -85,7 +85,7 @@ def _share(share: float) -> Callable[[float], float]:
     return lambda epsilon: share * epsilon
 
 
-# Steps along the sum of gradients, whose direction changes more slowly than that of a gradient.
+# Steps along the sum of gradients, whose direction changes more slowly than the direction of a gradient.
 _MOMENTUM: Settings = {"restarts": STARTS, "steps": TUNED_STEPS, "step_size": _share(1 / 10)}
 _CE, _DLR, _MARGIN = ({"objective": objective} for objective in ("cross-entropy", "dlr", "margin"))
 ATTACKS: dict[str, NamedAttack] = {
@@ -119,7 +119,7 @@ BY_STRENGTH = (
     *("pgd-margin", "apgd-t", "pgd-mse", "weak", "fgsm-mse"),
 )
 SQUARES = ("square", "square-ensemble")
-# The reference ensemble, with its own schedule of Square, and FMN-T, which found most of what it missed.
+# The reference ensemble with its own schedule of Square, and FMN-T, which found most of the images that the ensemble missed.
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "fmn-t", "square-ensemble")
 # Only for models with a binary first stage, for which they belong to both sets.
 FLIPS = ("greedy", "beam", "square-bits", "relaxed")
@@ -135,7 +135,7 @@ def attack_names() -> tuple[str, ...]:
 
 
 def attack_named(name: str) -> NamedAttack:
-    """Return the attack of this name; raise :class:`InputError` if there is none."""
+    """Return the attack of this name; raise :class:`InputError` if no attack has this name."""
     if name in ATTACKS:
         return ATTACKS[name]
     if name == COMPLETE:

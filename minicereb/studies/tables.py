@@ -232,7 +232,7 @@ class ComparedAt(NamedTuple):
 
 
 def comparisons(results: Results, labels: Sequence[str] = ("attacked",)) -> list[ComparedAt]:
-    """Return the comparisons among the results: first on clean images, then at each ε, for those of the `labels` that exist."""
+    """Return the comparisons among the results: on clean images, then at each ε those that `labels` name, if they exist."""
     rows = []
     for config, record in results.where(PairedComparison):
         rows.append(ComparedAt(config, "-", "clean", record["clean"]))

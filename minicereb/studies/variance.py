@@ -174,7 +174,7 @@ def _legend(results: Results) -> str:
 
 
 def figures(results: Results) -> Figures:
-    """Draw variance against seconds at equal K, a panel for each condition."""
+    """Draw variance against seconds, all for the same K, with a panel for each condition."""
     at_k, panels = max(config.replications for config, _ in results), []
     for loss, state in CONDITIONS:
         places = {}

@@ -219,7 +219,7 @@ def target_of(config: Any, dataset: Dataset, trained: dict[str, Any], **model: A
 
 
 def _decider_of(config: Any, model: Any) -> Decider:
-    """Return the complete verifier of a model; raise :class:`InputError` if there is none."""
+    """Return the complete verifier of a model; raise :class:`InputError` if none can be used for it."""
     why = why_not_complete(model, config.norm) if config.certify else NOT_ASKED
     if why is not None:
         raise InputError("complete", type(model).__name__, f"a model, norm and certificates for branch and bound: {why}")
