@@ -86,7 +86,7 @@ def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Res
             return [function(part) for part in parts]
         cuts = [len(parts) * worker // workers for worker in range(workers + 1)]
         shares = [parts[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
-        warnings = np.geterr()  # a new thread has NumPy's default settings, not its caller's
+        warnings = np.geterr()  # a new thread has the default settings of NumPy, not the settings of its caller
 
         def work(share: list[Part]) -> list[Result]:
             _scratch.shared = True

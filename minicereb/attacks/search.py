@@ -38,7 +38,7 @@ class CheckedSearch:
         self.check()
 
     def continue_with(self, images: Array) -> None:
-        """Continue with some of the images of the last point, given by their positions."""
+        """Continue with only some of the images of the last point; their positions are given."""
         self._keep = images
 
     def check(self) -> None:

@@ -33,7 +33,7 @@ def granule(x: Array, projection: Array, rest: Array | float = 0.0) -> Array:
     projection : array or sparse array, shape (inputs, cells)
         The projection J, which never learns.
     rest : array, shape (cells,), or float
-        Drive of each cell when all its inputs are silent, which is added to Jᵀx; used for codons ``[M-CODON]``.
+        Drive of each cell when all its inputs are silent, used for codons ``[M-CODON]``; it is added to Jᵀx.
 
     Returns
     -------

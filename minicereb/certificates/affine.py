@@ -21,7 +21,7 @@ from minicereb.models.noisy_time import NoisyTime
 from minicereb.models.sequential import Sequential
 from minicereb.parallel import LANES, blocks
 
-OWN_ROUNDING = 64 * 2.0**-53  # rounding of the certificate's own float64, added to the model's
+OWN_ROUNDING = 64 * 2.0**-53  # rounding of the certificate's float64, added to the rounding of the model
 PART_WEIGHTS = 1 << 21  # weights converted to float64 at once
 
 

@@ -147,7 +147,7 @@ def lower(hull: Hull, above: np.ndarray, below: np.ndarray) -> HullBound:
 
 
 def raised(hull: Hull, steps: int = STEPS, over: Callable[[], bool] = lambda: False) -> HullBound:
-    """Return the best bound of an ascent by Adam, which starts from linear relaxation and ends once a bound exceeds 0.
+    """Return the best bound of an ascent by Adam. The ascent starts from linear relaxation and ends once a bound exceeds 0.
 
     Parameters
     ----------

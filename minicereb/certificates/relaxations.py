@@ -39,7 +39,7 @@ class Lines(NamedTuple):
 
 
 def identity_lines(lower: Array, upper: Array) -> Lines:
-    """Return the lines of ``φ(v) = v``, which are both the function itself."""
+    """Return the lines of ``φ(v) = v``; both are the function itself."""
     xp = xp_of(lower)
     one, zero = xp.ones_like(lower), xp.zeros_like(lower)
     return Lines(one, zero, one, zero)

@@ -41,7 +41,7 @@ def own_dataset(
     called : sequence of str
         What error messages call the four arrays.
     shift : int
-        Number of the first class in `arrays`, which is subtracted from all labels.
+        Number of the first class in `arrays`; it is subtracted from all labels.
 
     Returns
     -------

@@ -29,7 +29,7 @@ Kind = TypeVar("Kind", bound=type)
 
 
 def config_kind(cls: Kind) -> Kind:
-    """Decorator for a frozen dataclass of settings, which registers its name for :func:`from_json` and checks its fields."""
+    """Register the name of a frozen dataclass of settings for :func:`from_json`, and check its fields (a decorator)."""
     KINDS[cls.__name__] = checked(cls)
     return cls
 

@@ -202,7 +202,7 @@ def _called(layer: NoisyLayer, unit: int) -> str | int:
 
 
 def _most_moved(subject: ExplainedImage, few: FewRuns, weight: SharedWeight) -> np.ndarray:
-    """Return the units that contribute most to the weight's derivative in the first run, at least one, ordered by position."""
+    """Return the units that contribute most to the weight's derivative in the first run, ordered by position; at least one."""
     layer = subject.model.layers[0]
     units, inputs = weight.units(layer), weight.inputs(layer, few.trace.signals[0][:, 0, 0], subject.x)
     moves = np.abs(few.credits(layer)[units, 0] * inputs)

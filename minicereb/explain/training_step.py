@@ -45,10 +45,10 @@ class RecordingOptimizer:
 class TrainingStep(NamedTuple):
     """A step of training and its effect.
 
-    `x` is the image of the step, attacked if training attacks its images. `before` and `after` map the stored names of the
-    model's arrays to the arrays, and `gradients` are the gradients given to the optimiser. `model` is the model after the step,
-    `rate` the learning rate, and `warmed` the number of batches that filled the optimiser's memory before the step. `baseline` is
-    the learned baseline for the image, if the rule has one.
+    `x` is the image of the step; if training attacks its images, it is the attacked image. `before` and `after` map the stored
+    names of the model's arrays to the arrays, and `gradients` are the gradients given to the optimiser. `model` is the model
+    after the step, `rate` the learning rate, and `warmed` the number of batches that filled the optimiser's memory before the
+    step. `baseline` is the learned baseline for the image, if the rule has one.
     """
 
     x: np.ndarray

@@ -75,7 +75,7 @@ class OwnFunction:
 def from_callable(
     function: Callable[[Any], Any], inputs: int, classes: Any = None, *, image_shape: tuple[int, ...] | None = None
 ) -> AdaptedClassifier:
-    """Return a classifier made from a function, which is a black box: attacks use only its outputs, no gradient.
+    """Return a classifier made from a function. It is a black box: attacks use only its outputs, and no gradient.
 
     Parameters
     ----------
@@ -85,10 +85,10 @@ def from_callable(
     inputs : int
         Number of values in an image.
     classes : array-like, shape (classes,), optional
-        Labels in the order of the outputs, which must be ascending; by default 0, 1, ...
+        Labels in the order of the outputs; they must be ascending. By default they are 0, 1, ...
     image_shape : tuple of int, optional
-        Height, width and optionally channels of an image, which Square and pictures use. By default, images are taken to be
-        square if `inputs` is a square number.
+        Height, width and optionally channels of an image, for Square and for pictures. By default, images are taken to be square
+        if `inputs` is a square number.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def from_onnx(path: str | Path, classes: Any = None) -> AdaptedClassifier:
     path : str or Path
         The file, which holds a chain of operators that minicereb reads (docs/formats.md).
     classes : array-like, shape (classes,), optional
-        Labels in the order of the outputs, which must be ascending; by default 0, 1, ...
+        Labels in the order of the outputs; they must be ascending. By default they are 0, 1, ...
 
     Returns
     -------

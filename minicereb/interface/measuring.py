@@ -123,8 +123,8 @@ def attack(
     seed : int
         Seed of random starts and noise.
     image_shape : tuple of int, optional
-        Height, width and optionally channels of an image, which Square and pictures use. The default is the shape of `x` or, if
-        `x` has rows, the shape that the model knows. If neither is known, images are taken to be square.
+        Height, width and optionally channels of an image, for Square and for pictures. The default is the shape of `x` or, if `x`
+        has rows, the shape that the model knows. If neither is known, images are taken to be square.
 
     Returns
     -------

@@ -91,7 +91,7 @@ def from_torch(module: Any, image_shape: tuple[int, ...] | None = None, classes:
         (height, width) or (height, width, channels); by default the module takes rows with as many numbers as its first dense
         layer has inputs.
     classes : array-like, shape (classes,), optional
-        Labels in the order of the outputs, which must be ascending; by default 0, 1, ...
+        Labels in the order of the outputs; they must be ascending. By default they are 0, 1, ...
 
     Returns
     -------

@@ -268,9 +268,9 @@ def divergence(learner: Learner, split: Split, last_loss: float | None = None) -
     -----
     The loss on up to 2,000 unaugmented training images is compared with the loss of constant outputs: all 0, or 1 for the
     commonest class and 0 for the others, whichever loss is larger. Training has diverged if the loss is more than ten times the
-    loss of constant outputs. It has also diverged if both hold: the loss is more than twice the loss of constant outputs, which
-    is rare even for an untrained network, and the accuracy is at most two standard errors above the share of the commonest
-    class.
+    loss of constant outputs. It has also diverged if two things are true together: the loss is more than twice the loss of
+    constant outputs (rare even for an untrained network), and the accuracy is at most two standard errors above the share of the
+    commonest class.
     """
     ids = split.training[:: max(1, len(split.training) // SAMPLE)]
     x, labels = to_unit(to_device(split.dataset.x_train[ids])), to_device(split.dataset.y_train[ids])

@@ -232,7 +232,10 @@ class ComparedAt(NamedTuple):
 
 
 def comparisons(results: Results, labels: Sequence[str] = ("attacked",)) -> list[ComparedAt]:
-    """Return the comparisons among the results: on clean images, then at each ε those that `labels` name, if they exist."""
+    """Return the comparisons among the results.
+
+    The comparison on clean images comes first. At each ε it is followed by the comparisons that `labels` name, if they exist.
+    """
     rows = []
     for config, record in results.where(PairedComparison):
         rows.append(ComparedAt(config, "-", "clean", record["clean"]))

@@ -39,7 +39,8 @@ STABLE = {"euler": 0.2, "semi-implicit": 2.0, "rk4": 2 * sqrt(2)}
 @checked
 @dataclass(frozen=True)
 class CartPole:
-    """The cart and pole of Barto, Sutton and Anderson (1983), without friction; the defaults are the classic benchmark's.
+    """The cart and pole of Barto, Sutton and Anderson (1983), without friction; the defaults are the values of the classic
+    benchmark.
 
     ``euler`` computes positions and velocities from the old state, as the benchmark does; ``semi-implicit`` computes positions
     from the new velocities; ``rk4`` is the classic Runge-Kutta method of order four. It raises :class:`InputError` if the

@@ -143,7 +143,7 @@ def _share(right: np.ndarray) -> Record:
 
 
 def pictures_path(out: Path, config: TransferredAttack) -> Path:
-    """Return the path of the file with pairs of images, which is beside the record in the study's folder."""
+    """Return the path of the file with pairs of images; the file is beside the record in the study's folder."""
     return beneath(out, "experiments", f"{config_hash(config)[:16]}.npz")
 
 
