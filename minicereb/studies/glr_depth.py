@@ -49,7 +49,7 @@ RATES = {  # by network and WAYS, from short runs: the fewest steps to 85%, or e
 
 # Per scale: networks; K of the scores; target; steps between checks; limits in steps and seconds; epochs; attacks, images, draws.
 DepthScale = namedtuple("DepthScale", "networks score target every steps seconds epochs attacks images draws")
-FEW = ("1 hidden layer", "2 hidden layers", "convolutional", "recurrent", "spiking")
+FEW = ("1 hidden layer", "recurrent")
 SIZES = {
     "smoke": DepthScale(FEW, 20, 0.6, 10, 20, 1.0, 1, ("apgd-ce",), 4, 2),
     "course": DepthScale(tuple(NETWORKS), 50, 0.85, 20, 4000, 10.0, 1, ("apgd-ce", "square"), 50, 4),

@@ -81,7 +81,7 @@ PLANS = {  # digests of the hashes of all experiments at each scale; what was do
     "variance-depth": ("520ab8b28dd0", "b0f76c683c0f", "fa64bb03c9f9"),
     "variance-noise": ("ad9a68ff07c4", "60b781afdb89", "8b4ffd54f070"),
     "cost": ("02899709cc9e", "b7e9931cb502", "05a9472947f1"),
-    "glr-depth": ("6f65d3a10e8a", "92c4aae35c98", "653722db10e0"),  # with recurrent flips, 2026-11-29; the others as before
+    "glr-depth": ("2a78dda65617", "92c4aae35c98", "653722db10e0"),  # smoke with fewer networks, recurrent flips, 2026-11-29
     "glr-regularisers": ("7b5ce85b912f", "3fe7f4cc81e9", "1b71275ff2e4"),
     "passes": ("9b70b828d52c", "1aa5f8cf231f", "fcd5d38537eb"),
     "isi": ("0de99d12ed88", "e390b0c9dc43", "97c9f56a3529"),
