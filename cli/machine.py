@@ -79,7 +79,7 @@ def bench(peers: bool, only: tuple[str, ...], images: int, scaling: bool, figure
 
 
 def _ensembles(images: int, peers: bool) -> Answer:
-    """Evaluate each shipped model once with the standard ensemble and, with `peers`, with AutoAttack."""
+    """Evaluate each shipped model once with the standard ensemble and, if `peers` is true, with AutoAttack."""
     from minicereb.bench.ensembles import run_ensembles  # it imports nearly everything
 
     def took(row: Any) -> str:
@@ -116,7 +116,7 @@ def _machine() -> str:
 
 
 def _growth(figure: Path | None) -> Answer:
-    """Measure how time and memory grow with size, and fit exponents; with `figure`, also draw the growth."""
+    """Measure how time and memory grow with size, and fit exponents; if `figure` is given, also draw the growth."""
     from minicereb.bench import scaling  # it imports nearly everything
 
     measured = list(shown(scaling.run_scaling(), lambda row: f"measured {row.size:,} {row.quantity}", "measuring"))

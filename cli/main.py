@@ -122,7 +122,7 @@ class Commands(Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of this name, or None if no command has this name."""
+        """Return the command with this name, or None if no command has this name."""
         if cmd_name not in COMMANDS:
             return None
         return getattr(importlib.import_module(f"minicereb.cli.{COMMANDS[cmd_name]}"), cmd_name)

@@ -108,7 +108,9 @@ def _lines(path: str | os.PathLike) -> Iterator[bytes]:
 
 
 def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
-    """Return the JSON value of a text, which must have the declared shape; a :class:`DataError` calls the text `what`.
+    """Return the JSON value of a text, which must have the declared shape.
+
+    `what` is the name of the text in the message of a :class:`DataError`.
 
     The parser is stricter than Python's own parser. It rejects duplicate keys in an object, NaN, infinity and ``1e999``, lone
     surrogates, null characters, more than 64 levels of lists and objects, and whole numbers of more than 80 digits.

@@ -39,8 +39,8 @@ def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[b
     """Open a temporary file beside `path` for writing, and rename it to `path` if the block ends without an error.
 
     If the disk is full, the folder is read-only, or the block raises an exception, `path` is left unchanged. A pipe or a device
-    of this name is never replaced. Without `durable` the call does not wait for the disk, and the file may be empty after a power
-    failure.
+    at this path is never replaced. If `durable` is false, the call does not wait for the disk, and the file may be empty after a
+    power failure.
     """
     path = Path(path)
     temporary = temporary_path(path)

@@ -94,7 +94,7 @@ def refuse_dangling(path: str | os.PathLike) -> None:
 
 
 def beneath(folder: str | os.PathLike, *parts: str) -> Path:
-    """Return a path inside a results folder; raise :class:`DataError` if a symbolic link is on the way."""
+    """Return a path inside a results folder; raise :class:`DataError` if any of its `parts` is a symbolic link."""
     path = Path(folder)
     for part in parts:
         path /= part

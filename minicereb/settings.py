@@ -112,7 +112,7 @@ class Setting(NamedTuple):
         return f"{_kind_in_words(shape)} {self.bounds()}{f', in {self.unit}' if self.unit else ''}"
 
     def check(self, name: str, value: Any, shape: Shape) -> None:
-        """Raise :class:`InputError`, whose message calls the setting `name`, unless a value has the right shape and is valid."""
+        """Raise :class:`InputError` unless a value is valid and has the right shape; `name` is the setting's name in errors."""
         try:
             check(value, shape)
         except Mismatch as error:

@@ -50,7 +50,7 @@ def robust(model, data, epsilon, binary=False):
     """Which test images no image within `epsilon` (L∞) and [0, 1] makes `model` misclassify, from the signs of the weights.
 
     The gap between a wrong class and the right one is linear in the pixels, so that at its largest every pixel is at that end of
-    its range which the sign of its weight names. With `binary`, of the model behind ``x > ½``.
+    its range which the sign of its weight names. If `binary` is true, the same for the model behind ``x > ½``.
     """
     x, y = data.x_test.astype(np.float64), data.y_test
     low, high = np.maximum(x - epsilon, 0), np.minimum(x + epsilon, 1)

@@ -27,7 +27,7 @@ with_files = settings(suppress_health_check=[HealthCheck.function_scoped_fixture
 
 @pytest.fixture
 def old(tmp_path):
-    """An existing file; afterwards the folder may contain only files of this name."""
+    """An existing file; afterwards the folder may contain only files with this name."""
     path = tmp_path / "model.npz"
     path.write_bytes(b"old")
     yield path

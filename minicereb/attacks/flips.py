@@ -83,7 +83,7 @@ class _Circuit:
         self.drive, self.outputs = self.drive[:, rows], self.outputs[rows]
 
     def flip(self, fibre: int, rows: Array, change: Array, keep: bool) -> Array:
-        """Return the outputs of some rows after a change of a fibre's activity; with `keep`, the change becomes permanent."""
+        """Return the outputs of some rows after a change of a fibre's activity, which is permanent if `keep` is true."""
         (cells, weights), xp = self.synapses[fibre], xp_of(rows)
         at = (cells[:, None], rows[None, :])
         before = self.drive[at]
@@ -95,7 +95,10 @@ class _Circuit:
 
 
 class _Asked:
-    """The state for any other classifier of fibres, which is called again for each flip."""
+    """The state for any other classifier that takes the fibres' activity as its input.
+
+    The classifier is called again for each flip.
+    """
 
     def __init__(self, model: Any, fires: Array):
         self.model, self.fibres = model, fires.astype(np.float32)
@@ -125,7 +128,10 @@ class _Sets:
     width: int = 1
 
     def values(self, live: Array, back: bool) -> Array:
-        """Return each set's objective after each affordable flip and, with `back`, after undoing each flip; -inf elsewhere."""
+        """Return each set's objective after each affordable flip and, if `back` is true, after undoing each flip.
+
+        All other entries are -inf.
+        """
         xp, images = xp_of(self.value), self._images
         price = self.can.price[images]
         spent = xp.where(self.flipped, price, 0.0).sum(axis=1)[:, None]

@@ -197,11 +197,11 @@ def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
 
 
 def binary_stage(model: Any) -> tuple[float, Any] | None:
-    """Return the threshold θ of a model's binary first stage ``[M-FIBRES]`` and the classifier of its fibres; None if the model
-    has no such stage.
+    """Return the threshold θ of a model's binary first stage ``[M-FIBRES]`` and the classifier that takes the fibres' activity
+    as its input; None if the model has no such stage.
 
     A binary first stage is recognised by two attributes of the model or of its first layer: ``fires_above``, which is θ,
-    and ``of_fibres``, the classifier of the fibres' activity.
+    and ``of_fibres``, the classifier that takes the fibres' activity as its input.
     """
     model = unguarded(model)
     first, *others = model.layers if isinstance(model, Sequential) else (model,)
@@ -258,7 +258,7 @@ class PastThreshold(Source):
 
 
 def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
-    """Draw noise for :class:`PassedBack` that depends on seed and image index; without `ids`, all images share one draw."""
+    """Draw noise for :class:`PassedBack` that depends on seed and image index; if `ids` is None, all images share one draw."""
     like, laws = network.layers[0].weight, [layer.law for layer in network.layers]
     shapes = [(width, 1, 1) for width in network.widths]
     numbers = [()] if ids is None else [(int(number),) for number in to_numpy(ids)]
@@ -298,7 +298,7 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     draws, seed : int
         Number of replications of the noise for an estimator, or of calls for ``"eot"``; and the seed of the noise.
     ids : array of int64, shape (images,), optional
-        Indices of the images, on which frozen noise depends; without `ids`, all images share one draw.
+        Indices of the images, on which frozen noise depends; if `ids` is None, all images share one draw.
     ball : Ball, optional
         The ball of the attack: a gradient passed through a threshold is nonzero only for pixels that can cross the
         threshold within this ball.

@@ -119,7 +119,10 @@ def method_names() -> tuple[str, ...]:
 
 
 def method_named(name: str) -> Method:
-    """Return the method of this name; raise :class:`InputError` if there is none, or :class:`ExtensionError` if loading fails."""
+    """Return the method with this name.
+
+    An :class:`InputError` is raised if there is no such method, and an :class:`ExtensionError` if loading it fails.
+    """
     if name in METHODS:
         return METHODS[name]
     if name not in method_names():

@@ -29,7 +29,7 @@ TARGETED: dict[str, TargetedObjective] = {  # functions of outputs, labels and t
 
 
 def objective_named(name: str) -> Objective:
-    """Return the loss of this name, which maps outputs and labels to value and derivative (:mod:`minicereb.calculus.losses`)."""
+    """Return the loss with this name; it maps outputs and labels to value and derivative (:mod:`minicereb.calculus.losses`)."""
     return choose("objective", name, OBJECTIVES)
 
 

@@ -72,9 +72,10 @@ def momentum(
 
     References
     ----------
-    Dong et al. (2018), arXiv:1710.06081, Algorithm 1 (MI-FGSM, μ = 1); with `nesterov` Lin et al. (2020), arXiv:1908.06281,
-    Eq. 6 and 7 (NI-FGSM). The papers divide a gradient by its L1 norm; here, as in the code of NI-FGSM, it is divided by its mean
-    absolute value in L∞, and by its length in L2. In L∞ the choice of this divisor does not change the points of MI-FGSM.
+    Dong et al. (2018), arXiv:1710.06081, Algorithm 1 (MI-FGSM, μ = 1). If `nesterov` is true: Lin et al. (2020),
+    arXiv:1908.06281, Eq. 6 and 7 (NI-FGSM). The papers divide a gradient by its L1 norm; here, as in the code of NI-FGSM, it is
+    divided by its mean absolute value in L∞, and by its length in L2. In L∞ the choice of this divisor does not change the
+    points of MI-FGSM.
     The look-ahead point is projected onto ball and box, so that it is a valid point of the search.
     """
     step_size, decay = float(step_size), float(decay)

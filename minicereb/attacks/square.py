@@ -93,8 +93,8 @@ def three_sides(image_shape: tuple[int, ...] | None, inputs: int) -> tuple[int, 
 def window_at(progress: float, height: int, width: int, odd: bool = False) -> tuple[int, int]:
     """Return the window's height and width; `progress`, from 0 to 1, is the fraction of the queries that have been made.
 
-    The window is a square of area p h w if that fits the image, whose `height` and `width` are h and w. With `odd`, each side
-    is rounded up to an odd number of at least 3, as published for L2.
+    The window is a square of area p h w if that fits the image, whose `height` and `width` are h and w. If `odd` is true, each
+    side is rounded up to an odd number of at least 3, as published for L2.
     """
     area = FIRST_SHARE * height * width / 2 ** sum(progress * SCALE > queries for queries in HALVINGS)
     side = max(round(math.sqrt(area)), 1)

@@ -42,7 +42,7 @@ class Ensemble:
 
 
 def run_ensembles(images: int, peers: bool) -> Iterator[Ensemble]:
-    """Evaluate each of :data:`MODELS` once on the first test images of MNIST and, with `peers`, also with AutoAttack.
+    """Evaluate each of :data:`MODELS` once on the first test images of MNIST and, if `peers` is true, also with AutoAttack.
 
     Our evaluation has no checklist and no certificates. Both ensembles have the same budgets; ours also runs FMN.
     """

@@ -68,7 +68,8 @@ class SizeTiming:
     """The median time of the work at one size, in seconds, and its peak memory in bytes.
 
     The peak is measured in a new process and does not include the memory that the process has after its imports. For
-    workers the peak is the whole memory of all workers.
+    workers the peak is the sum over all workers, each counted as large as the largest, and it includes the memory that they
+    have after their imports.
     """
 
     quantity: str

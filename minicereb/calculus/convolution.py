@@ -1,8 +1,8 @@
 """Two-dimensional convolution as matrix products over windows, with its input, weight and bias gradients.
 
 Images are (batch, height, width, channels), so that a row of a window is contiguous in memory. Only the windows of a few images
-are copied at a time. With `minimal`, :mod:`minicereb.calculus.winograd` and :mod:`minicereb.calculus.direct` are used where
-they are faster. Their results differ by rounding errors. The certificates' bounds on rounding errors do not cover minimal
+are copied at a time. If `minimal` is true, :mod:`minicereb.calculus.winograd` and :mod:`minicereb.calculus.direct` are used
+where they are faster. Their results differ by rounding errors. The certificates' bounds on rounding errors do not cover minimal
 filtering.
 """
 

@@ -238,7 +238,7 @@ LAWS: dict[str, type[Law]] = {law.name: law for law in (Gaussian, Laplace, Logis
 
 
 def law_named(name: str, degrees: float | None = None) -> Law:
-    """Return the distribution of this name; `degrees` (3 by default) apply only to Student's t."""
+    """Return the distribution with this name; `degrees` (3 by default) apply only to Student's t."""
     law = choose("noise", name, LAWS)
     if law is StudentT and degrees is not None:
         return StudentT(degrees)

@@ -111,7 +111,7 @@ LOSSES: dict[str, type[CrossEntropy] | type[ZeroOne]] = {"cross-entropy": CrossE
 
 
 def loss_named(name: str) -> CrossEntropy | ZeroOne:
-    """Return the loss of this name; raise :class:`InputError` if no loss has this name."""
+    """Return the loss with this name; raise :class:`InputError` if no loss has this name."""
     return choose("loss", name, LOSSES)()
 
 

@@ -15,8 +15,8 @@ class Exchanged(NamedTuple):
     alone : array of float64, shape (..., samples)
         The variance of the mean of f given these inputs: the part that they explain alone.
     total : array of float64, same shape
-        The mean of the variance of f given all other inputs: the part that these inputs explain alone or together with
-        others; at least 0.
+        The mean of the variance of f when all inputs except these are given: the part that these inputs explain alone or
+        together with others; at least 0.
     """
 
     alone: np.ndarray

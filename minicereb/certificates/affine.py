@@ -37,8 +37,8 @@ class Affine:
     width : int
         Number of inputs.
     bias, bias_size : array of float64, shape (outputs,), or None
-        The bias b, and a bound on the sum of the absolute values that the model adds up to obtain b: ``|b|``, or
-        ``|W|ᵀμ`` for a readout.
+        The bias b, and a bound on the sum of the absolute values of the terms that the model adds up to obtain b:
+        ``|b|``, or ``|W|ᵀμ`` for a readout.
     terms : int
         Number of terms that the model sums for one output.
     """

@@ -160,7 +160,7 @@ class Bounds:
         Returns
         -------
         relaxed, interval : array, shape (functions, images)
-            The bounds by linear relaxation (without `crown`, by intervals), and the bounds that follow from the intervals of
+            The bounds by linear relaxation (by intervals if `crown` is false), and the bounds that follow from the intervals of
             that layer.
         """
         xp = xp_of(self.region.x)

@@ -154,7 +154,7 @@ def certified_radii(
 def least_margins(network: AffineNetwork, region: Region, label: int, crown: bool) -> Array:
     """Return lower bounds on ``z_y - max_{j≠y} z_j`` over regions around images that all have the label y ``[M-CERTIFY]``.
 
-    With `crown`, linear relaxations are used as well as intervals. The result is an array of float64, shape (images,).
+    If `crown` is true, linear relaxations are used as well as intervals. The result is an array of float64, shape (images,).
     """
     xp = xp_of(region.x)
     output = network.output

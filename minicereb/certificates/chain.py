@@ -133,7 +133,7 @@ def chain_of(
         Unit roundoff and smallest normal number of the model's arithmetic; by default single precision. With a `unit` of 0,
         only the certificate's own rounding is taken into account.
     sizes : sequence of array, optional
-        Bounds on the sums of the absolute values that the model adds up to obtain the biases; by default ``|b|``.
+        Bounds on the sums of the absolute values of the terms that the model adds up to obtain the biases; by default ``|b|``.
     terms : sequence of int, optional
         For each map, the number of terms that the model adds up for one output; by default the number of inputs, plus 1 for the
         bias.

@@ -32,7 +32,8 @@ class Scaled:
     Parameters
     ----------
     scale, bias, bias_size : array of float64, shape (channels,)
-        The factors a, the offsets b, and a bound on the sum of the absolute values that the model adds up to obtain b.
+        The factors a, the offsets b, and a bound on the sum of the absolute values of the terms that the model adds up to
+        obtain b.
     """
 
     scale: Array
@@ -288,7 +289,7 @@ class _Ball(NamedTuple):
 
 
 def features_of(part: ConvolutionalPart, region: Region, unit: float, tiny: float, crown: bool) -> Features:
-    """Return bounds on the features of a region's images: intervals and, with `crown`, the lines for linear relaxation.
+    """Return bounds on the features of a region's images: intervals and, if `crown` is true, the lines for linear relaxation.
 
     `unit` and `tiny` are as in :class:`minicereb.certificates.affine.AffineNetwork`.
     """

@@ -87,7 +87,7 @@ def load(path: str | os.PathLike) -> Dataset:
 
 
 def is_emnist(name: str) -> bool:
-    """Return whether a file of this name belongs to EMNIST, whose images are stored transposed."""
+    """Return whether a file with this name belongs to EMNIST, whose images are stored transposed."""
     return name.lower().startswith("emnist")
 
 

@@ -39,7 +39,7 @@ def own_dataset(
     layout : {"channels-last", "channels-first"}, optional
         Order of the axes of images with four axes. By default the order is inferred from the shape (:func:`channels_first`).
     called : sequence of str
-        What error messages call the four arrays.
+        Names of the four arrays in error messages.
     shift : int
         Number of the first class in `arrays`; it is subtracted from all labels.
 

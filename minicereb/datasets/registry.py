@@ -176,7 +176,7 @@ def _beside(path: Path) -> list[str]:
 
 
 def in_layout_of_cifar10(name: str) -> bool:
-    """Return whether a data set of this name is CIFAR-10 or a folder in the layout of its files."""
+    """Return whether a data set with this name is CIFAR-10 or a folder in the layout of its files."""
     return name == "cifar10" or (name not in names() and _kind_of(name) not in ("npz", "csv", "idx"))
 
 

@@ -258,8 +258,8 @@ def import_files(paths: Iterable[str | os.PathLike]) -> list[FileReport]:
     Parameters
     ----------
     paths : iterable of path
-        Files, plain or gzip, under any name; or folders and zip files, from which every known file is taken. Folders are searched
-        with their subfolders and the zip files in them. Nothing is unpacked onto the disk.
+        Files, plain or gzip, under any name; or folders and zip files, from which every known file is taken. Subfolders,
+        and zip files in any of the folders, are searched too. Nothing is unpacked onto the disk.
 
     Returns
     -------
@@ -346,7 +346,10 @@ def _plausible(size: int, stored: IO[bytes], known: dict[str, DataFile]) -> bool
 
 
 def _identified(source: IO[bytes], known: dict[str, DataFile]) -> tuple[bytes, str]:
-    """Return the content of a file and its SHA-256; the content is decompressed unless the compressed file itself is known."""
+    """Return the content of a file and its SHA-256.
+
+    A compressed file is decompressed, unless the compressed file itself is known.
+    """
     limit = max(file.bytes for file in known.values())
     content = source.read(limit + 1)
     if (digest := sha256(content)) not in known:

@@ -189,7 +189,10 @@ def _answers(rows: Iterable[Row], *axis: int) -> Iterator[Mistake]:
 
 
 def too_much(dimensions: int) -> Iterator[Mistake]:
-    """Yield superfluous operations on an answer with this many axes; each is a function of the answer and its case."""
+    """Yield operations that a student may have applied needlessly to an answer with this many axes.
+
+    Each operation is a function of the answer and its case.
+    """
     yield from _answers(SUPERFLUOUS)
     for one, two in itertools.combinations(range(dimensions), 2):
         text = f"its axes {one} and {two} are swapped"
@@ -199,7 +202,10 @@ def too_much(dimensions: int) -> Iterator[Mistake]:
 
 
 def too_little(dimensions: int, lossy: bool = True) -> Iterator[Mistake]:
-    """Yield operations that an answer with this many axes may lack; with `lossy` also those that lose information."""
+    """Yield operations that a student may have left out of an answer with this many axes.
+
+    Operations that lose information are included only if `lossy` is true.
+    """
     if lossy:
         yield from _answers(FORGOTTEN)
     yield Mistake("not centred", "it would be right if its mean were subtracted", lambda a, case: _centred(a))
@@ -259,7 +265,7 @@ def step_changes(name: str, value: np.ndarray, others: dict[str, Any]) -> Iterat
 
 
 def _some_of(size: str) -> Iterator[Mistake]:
-    """Yield changes that use only some of the rows of every argument whose first axis has the named length."""
+    """Yield changes that keep only some rows of each argument whose first axis has the length named `size`."""
 
     def cut(part: slice, case: Case) -> dict[str, Any]:
         arrays = {name: value for name, value in case.arguments.items() if np.ndim(value)}

@@ -19,7 +19,7 @@ EXERCISES: dict[str, Exercise] = {
 
 
 def exercise_named(name: str) -> Exercise:
-    """Return the exercise of this name or file name; raise :class:`InputError` if no exercise has it."""
+    """Return the exercise with this name or file name; raise :class:`InputError` if there is no such exercise."""
     found = name.replace("_", "-").removesuffix(".py")
     require(found in EXERCISES, "exercise", name, ", ".join(EXERCISES))
     return EXERCISES[found]

@@ -222,8 +222,8 @@ def _summary(folder: Path, record: Record) -> list[Block]:
 def evaluation_page(folder: Path, place: str | None = None) -> Page:
     """Return the page of an evaluation's folder; raise :class:`DataError` if a file in it is damaged.
 
-    `place` is where the run's data are now, if they were moved. Without `place`, a sentence replaces the images if the data
-    cannot be read.
+    `place` is where the run's data are now, if they were moved. If `place` is None and the data cannot be read, a
+    sentence replaces the images.
     """
     resolved = folder.resolve()
     inside = resolved.parent.name == "evaluations" and (resolved.parent.parent / "config.json").is_file()

@@ -119,7 +119,7 @@ def fetch(name: str, folder: str | Path) -> Run:
     Raises
     ------
     InputError
-        If there is no model of this name.
+        If there is no model with this name.
     RunError
         If the model is not shipped, or the folder already holds something else.
     DataError
@@ -157,7 +157,7 @@ def pretrained(name: str, dataset: Dataset | None = None) -> Any:
     Raises
     ------
     InputError, RunError
-        If there is no model of this name, or it is not shipped.
+        If there is no model with this name, or it is not shipped.
     DataError
         If the model's data are missing, `dataset` is a different data set, or the shipped files are damaged.
     """
@@ -179,7 +179,7 @@ def _shipped(entry: Pretrained, file: ModelFile) -> bytes:
 
 
 def add(folder: str | Path, name: str, title: str, shipped: bool, root: Path) -> Pretrained:
-    """Add the complete run in `folder` to the registry, replacing any model of this name.
+    """Add the complete run in `folder` to the registry, replacing any model with this name.
 
     If `shipped`, the run is copied to `root`, beside ``registry.json``, and the copied manifest contains no paths.
     Otherwise the model is only listed, with its command and hash.

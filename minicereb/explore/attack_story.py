@@ -33,7 +33,7 @@ CHANGE = 127  # levels of a change, from 0 to ε
 @checked
 @dataclass(frozen=True)
 class Exploration:
-    """Settings of a page of attacks."""
+    """Settings of a page that shows attacks."""
 
     images: int = setting(12, "Number of test images to use, starting with the first.", at_least=1, at_most=100)
     epsilons: tuple[float, ...] = setting(

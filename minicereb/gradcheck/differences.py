@@ -187,7 +187,10 @@ def check_adjoint(
 
 
 def kink_place(function: Callable[[np.ndarray], float], at: np.ndarray, seed: int = 0, step: float = 1e-6) -> str:
-    """Return the indices of an entry of `at` at which `function` has a kink, found by bisection; "" if there is none."""
+    """Find by bisection an entry of the array `at` in which `function` has a kink, and return its indices as text.
+
+    The text is empty if no such entry is found.
+    """
     direction = generator(seed, "kink").standard_normal(at.size)
     middle, numbers = function(at), np.arange(at.size, dtype=np.int64)
 

@@ -35,7 +35,7 @@ class OnnxModel(NamedTuple):
     network : Sequential
         The network takes rows in the order of this project: pixel by pixel, with the channels of a pixel adjacent.
     order : array of int, shape (inputs,), or None
-        For each entry of a row, its index in an input as the file orders it; None if the two orders are the same.
+        For each entry of a row, its index in the file's order of the inputs; None if the two orders are the same.
     shape : tuple of int
         Shape of one input, as in the file.
     """

@@ -1,6 +1,6 @@
 """Properties of networks in the VNN-LIB format: bounds on the inputs, and conditions that the outputs must not satisfy.
 
-A property calls the inputs ``X_0``, ``X_1``, … and the outputs ``Y_0``, …, and asserts comparisons. A counterexample
+A property asserts comparisons between inputs, named ``X_0``, ``X_1``, …, outputs, named ``Y_0``, …, and numbers. A counterexample
 satisfies the property: it is an input within the bounds whose outputs satisfy every assertion about outputs.
 
 References

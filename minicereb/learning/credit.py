@@ -28,7 +28,8 @@ class Credit(NamedTuple):
     motion : array
         ``∂v/∂σ``: the noise e, or ``-u/σ`` if the noise was averaged out.
     changing_density : int
-        Number of neurons whose score itself depends on σ: all neurons of the layer for the score function, otherwise 0.
+        Number of neurons whose signal has a density with the factor 1/σ. This factor contributes -1 per neuron to the
+        derivative with respect to σ. All neurons of the layer if the values are scores of the noise, otherwise 0.
     by_density : array, shape (images, replications), or None
         Derivative of the loss with respect to σ, before division by `divisor`. If given, it replaces `motion` and
         `changing_density`.

@@ -34,7 +34,7 @@ PLACEMENTS = ("all", "in-turn")
 
 
 def estimator_named(name: str, last_layer: str, placement: str = "all", probes: int = PROBES, output_draws: int = 1) -> Estimator:
-    """Return the estimator of this name.
+    """Return the estimator with this name.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ class GLR:
     def learn(self, x: Array, labels: Array, ids: Array | None = None) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), one after another, and yield the result of each.
 
-        `ids` are the images' indices in the data set; without `ids`, only the statistics of the classes are used. Raise
+        `ids` are the images' indices in the data set; if `ids` is None, only the statistics of the classes are used. Raise
         :class:`InputError` under the same conditions as :func:`estimate`.
         """
         labels = _checked(self.model, x, labels)

@@ -54,7 +54,7 @@ class RunningMean:
         self.by_image = xp.zeros(images, dtype=like.dtype)
 
     def of(self, labels: Array, ids: Array | None) -> Array:
-        """Return the mean for each image or, without `ids` (the images' indices), the mean of its class."""
+        """Return the mean for each image or, if `ids` (the images' indices) is None, the mean of its class."""
         mean = self.by_class[labels]
         return mean if ids is None or not len(self.by_image) else mean + self.by_image[ids]
 

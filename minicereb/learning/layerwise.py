@@ -124,7 +124,7 @@ def check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str
 
 
 def check_noise(network: NoisyNetwork, estimator: str, hidden_only: bool) -> None:
-    """Raise :class:`InputError` unless every layer, or with `hidden_only` every hidden layer, has noise."""
+    """Raise :class:`InputError` unless every layer (if `hidden_only` is true, every hidden layer) has noise."""
     layers = network.layers[:-1] if hidden_only else network.layers
     noisy = all(layer.law is not None for layer in layers)
     where = "every hidden layer" if hidden_only else "every layer, outputs included, or --last-layer derivative"

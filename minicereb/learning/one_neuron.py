@@ -33,7 +33,7 @@ class OneByOne(Layerwise):
     These units are drawn anew for every image and replication, and their credit is divided by the probability of drawing them
     ``[M-PROBE]``. In a layer with time steps, a unit is one neuron at one step, and the later steps are computed again. An
     exception is the flip of spiking neurons without recurrent weights: there, every neuron is changed at every step. The last
-    layer's credit is the derivative of the loss or, with `redraw_last`, is estimated from loss values too.
+    layer's credit is the derivative of the loss or, if `redraw_last` is true, is estimated from loss values too.
 
     Parameters
     ----------

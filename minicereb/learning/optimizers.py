@@ -30,7 +30,7 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
     step : int
         t, from 1.
     learning_rate : float
-        η: the learning rate or, with `total_steps`, its peak.
+        η: the learning rate or, if `total_steps` is given, its peak.
     total_steps : int or None
         Number T of steps. The rate is ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)`` up to step T, and then 0
         ``[M-COSINE]``. It rises over the first twentieth of the steps, because large steps can do lasting harm before the
@@ -193,7 +193,7 @@ SCHEDULES = ("constant", "cosine")
 
 
 def make_optimizer(name: str, learning_rate: float, total_steps: int | None = None) -> Optimizer:
-    """Return the optimiser of this name with its usual constants; raise :class:`InputError` for an invalid setting."""
+    """Return the optimiser with this name and its usual constants; raise :class:`InputError` for an invalid setting."""
     make = choose("optimizer", name, OPTIMIZERS)
     require(0 < learning_rate < float("inf"), "learning-rate", learning_rate, "a positive number")
     require(total_steps is None or total_steps >= 1, "total-steps", total_steps, "a whole number of at least 1")

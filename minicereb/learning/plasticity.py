@@ -227,8 +227,10 @@ class DeltaRule:
         relu(granule, out=granule)
 
     def _learn_batch(self, activity: Array, labels: Array, x_t: Array | None) -> Learned:
-        """Make one step; with `x_t`, the responses of each block of granule cells are computed just before they are used, in
-        the cache.
+        """Make one step.
+
+        If `x_t` is given, the responses of each block of granule cells are computed just before they are used, so that they are
+        still in the cache.
         """
         xp, dtype = xp_of(labels), self.model.readout.dtype
         images, readout, mean = len(labels), self.model.readout, self.model.ltd_mean

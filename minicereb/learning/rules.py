@@ -58,7 +58,7 @@ def rule_names() -> list[str]:
 
 
 def rule_named(name: str) -> Rule:
-    """Return the rule of this name.
+    """Return the rule with this name.
 
     Raises
     ------

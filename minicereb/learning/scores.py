@@ -36,7 +36,8 @@ class ScoreFunction(Layerwise):
         Number of draws of the outputs' noise for every run, 1 or an even number; for the hidden layers, the loss is averaged
         over the draws ``[M-OUTPUTS]``.
     derivative_last : bool
-        Whether the last layer's credit is the pathwise derivative instead; the 0-1 loss is first averaged over the output noise.
+        Whether the last layer's credit is the pathwise derivative instead. If the loss is the 0-1 loss, which has no useful
+        derivative, it is first averaged over the output noise.
     in_turn, redraw_last : bool
         As for :class:`Layerwise`.
     """

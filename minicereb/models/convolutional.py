@@ -79,7 +79,7 @@ class Convolution:
 
     `weight` has the shape (outputs, kernel height, kernel width, channels), and `bias` has the shape (outputs,).
 
-    With `minimal`, as in training, faster methods that round differently are used, such as minimal filtering.
+    If `minimal` is true, as in training, faster methods that round differently are used, such as minimal filtering.
     """
 
     weight: Array
@@ -198,7 +198,7 @@ class BatchNormLearning:
         return self.gradients(d_h, cache, False)[0]
 
     def gradients(self, d_h: Array, cache: BatchNormCache, by_input: bool) -> tuple[dict[str, Array], Array | None]:
-        """Return the gradients of gamma and beta and, with `by_input`, the gradient with respect to v, written to `d_h`."""
+        """Return the gradients of gamma and beta and, if `by_input` is true, the gradient with respect to v, written to `d_h`."""
         d_gamma, d_beta = batchnorm.batch_norm_weight_gradient(d_h, cache)
         d_v = batchnorm.batch_norm_input_gradient(d_h, cache, (d_gamma, d_beta), out=d_h) if by_input else None
         return {"gamma": d_gamma, "beta": d_beta}, d_v

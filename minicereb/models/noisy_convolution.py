@@ -112,7 +112,7 @@ class NoisyConvolution(NoisyLayer):
         return [image[i : rows * self.pool : self.pool, j : columns * self.pool : self.pool] for i, j in starts]
 
     def spread(self, pooled: Array) -> Array:
-        """Return for each unit the value of the pooling square that contains it, or 0 if no square does.
+        """Return for each unit the value of the pooling square that contains it, or 0 if the unit is in no square.
 
         An array of shape (responses, ...) gives an array of shape (units, ...).
         """
@@ -124,7 +124,10 @@ class NoisyConvolution(NoisyLayer):
         return units
 
     def response_of_unit(self) -> Array:
-        """Return for each unit the index of the response of its square, shape (units,), or 0 if no square contains the unit."""
+        """Return for each unit the index of the response that is pooled from its square, shape (units,).
+
+        For a unit that is in no square the entry is 0 and has no meaning.
+        """
         rows, columns, channels = self.pooled
         return self.spread(xp_of(self.weight).arange(rows * columns * channels))
 

@@ -265,7 +265,10 @@ class NoisyTime(NoisyLayer):
         return float(np.linalg.norm(kept.sum(axis=1) if self.whole else kept, 2)) * super().gain()
 
     def respond_alone(self, v: Array) -> Array:
-        """Return φ(v) for signals of any shape: the response of every unit in the time step of its signal."""
+        """Return φ(v), entry by entry, for signals of any shape.
+
+        Unlike :meth:`respond`, it leaves out no time step and does not average over time steps.
+        """
         return super().respond(v)
 
     def flip_effect(self, fires: Array) -> Array:

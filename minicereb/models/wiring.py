@@ -164,8 +164,9 @@ class Wiring:
         return xp_of(x).ascontiguousarray(x.T) if self.matrix is None else x.T
 
     def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
-        """Add the cells' contribution to the gradient with respect to the mossy fibres; with `fresh`, overwrite `d_x_t`
-        instead.
+        """Add the cells' contribution to `d_x_t`, the gradient with respect to the mossy fibres.
+
+        If `fresh` is true, overwrite `d_x_t` instead.
         """
         return add_project_input_gradient(*self._synapses(part), d_v, d_x_t, fresh, self.width)
 

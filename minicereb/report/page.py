@@ -171,7 +171,7 @@ def plain(text: str) -> str:
 def write(page: Page, path: Path) -> list[Path]:
     """Write a page as HTML to `path`, and next to it as Markdown with its pictures; return the paths in this order.
 
-    An :class:`InputError` is raised if a Markdown file of this name exists without a page next to it, because such a file
+    An :class:`InputError` is raised if a Markdown file with this name exists without a page next to it, because such a file
     does not belong to a report.
     """
     text = path.with_suffix(".md")

@@ -135,7 +135,7 @@ def attack_names() -> tuple[str, ...]:
 
 
 def attack_named(name: str) -> NamedAttack:
-    """Return the attack of this name; raise :class:`InputError` if no attack has this name."""
+    """Return the attack with this name; raise :class:`InputError` if no attack has this name."""
     if name in ATTACKS:
         return ATTACKS[name]
     if name == COMPLETE:

@@ -99,9 +99,9 @@ class EvaluationTarget:
         return self._judged(substitute, attack, ids, own=False)
 
     def _judged(self, model: Any, attack: Attack, ids: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attack `model`; with `own`, its predictions decide.
+        """Attack `model`; if `own` is true, its predictions decide whether an image is broken.
 
-        Without `own`, run every search to its end, and let the target judge.
+        Otherwise, run every search to its end, and let the target judge.
         """
         broken, x_adv, distance = [], [], []
         what = (model, attack, self.rows, self.labels, ids)

@@ -37,8 +37,8 @@ def input_gradients(
 ) -> np.ndarray | None:
     """Return the input gradients of an objective at clean images: array of float64, shape (images, inputs).
 
-    `seed` is the seed of the noise, if the gradient is an estimate. With `double` the gradients are computed in float64 on a copy
-    of the model; the result is None if the model does not allow this.
+    `seed` is the seed of the noise, if the gradient is an estimate. If `double` is true, the gradients are computed in float64
+    on a copy of the model; the result is None if the model does not allow this.
     """
     model: Any = double_precision(target.classifier) if double else target.classifier
     if model is None:

@@ -78,7 +78,7 @@ def all_studies() -> Mapping[str, Study]:
 
 
 def study_named(name: str) -> Study:
-    """Return the study of this name; raise :class:`InputError` if no study has this name."""
+    """Return the study with this name; raise :class:`InputError` if no study has this name."""
     studies = all_studies()
     if name not in studies:
         raise InputError("study", name, ", ".join(studies))

@@ -230,7 +230,10 @@ def _by_forgetting(results: Results) -> dict[tuple[float, str], Results]:
 
 
 def _savings_table(results: Results) -> Blocks:
-    """Return each circuit's savings, the completeness of extinction, and the part due to the nuclei, seed by seed."""
+    """Return two tables: savings and completeness of extinction for each circuit, and the savings due to nuclear plasticity.
+
+    The savings due to nuclear plasticity are differences between the circuits, taken seed by seed.
+    """
     rows, saved, session = [], {}, results[0][0].session
     for (forgetting, circuit), group in _by_forgetting(results).items():
         first, again = ([trials_to_criterion(p)(r) for r in group.records] for p in ("acquisition", "reacquisition"))

@@ -142,7 +142,7 @@ class BrokenBySearch:
         return len(self.anything - found)
 
     def of_ensemble(self, names: tuple[str, ...]) -> set[int]:
-        """Return the images that the catalogue's attacks of these names broke; attacks that were not run here do not count."""
+        """Return the images broken by the catalogue's attacks with these names; attacks that were not run here do not count."""
         members = [MEMBERS.get(name, ((), 0)) for name in names]
         return set().union(*(found for words, n in members for each in words for found in self.starts.get(each, [])[:n]))
 

@@ -146,7 +146,7 @@ def _start(arguments: list[str], cwd: Path, streams: list[Path], prepare: Callab
         return pid
     try:  # never returns into the fuzzer
         os.setsid()
-        multiprocessing.current_process()._config["daemon"] = False  # a worker of a pool may not have children; a command may
+        multiprocessing.current_process()._config["daemon"] = False  # a worker of a pool must not have children; a command may
         _redirect(streams)
         _bound()
         os.chdir(cwd)

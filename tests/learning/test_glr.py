@@ -30,7 +30,7 @@ by_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 
 
 def network_for(name="plain", law=LAWS[0], dtype=np.float32, seed=0):
-    """A network to which the estimator of this name applies."""
+    """A network to which the estimator with this name applies."""
     activation = "sigmoid" if name == "backprop" else "threshold"
     return build_network(WIDTHS, [law, None if name == "exact" else law], SCALES, activation, seed, dtype)
 

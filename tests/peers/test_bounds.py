@@ -48,7 +48,7 @@ def by_auto_lirpa(network, x, epsilon):
 
 
 def margins_by(peer, network, x, label, epsilon, crown):
-    """The smallest lower bound on the label's output minus another, for each image; with `crown` the better of both kinds."""
+    """The smallest lower bound on the label's output minus another, for each image; if `crown`, the better of both kinds."""
     *hidden, last = network.layers
     others = np.delete(np.eye(len(last.bias)), label, axis=0)
     apart = np.eye(len(last.bias))[label] - others  # one output for each difference

@@ -110,7 +110,7 @@ class AttackedModel(UnderAttack):
 
 @dataclass
 class Tally:
-    """Counts over the blocks of an attack and, with `keep_images`, the blocks themselves for :meth:`save`."""
+    """Counts over the blocks of an attack and, if `keep_images` is true, the blocks themselves for :meth:`save`."""
 
     keep_images: bool = False
     images: int = 0
@@ -194,7 +194,7 @@ class AttackedAverage(UnderAttack):
 
     @property
     def revision(self) -> int:
-        """Revision, raised when the attack was extended to images that are misclassified with the search's noise."""
+        """Revision number: 1 since the attack was extended to images that are misclassified with the search's noise."""
         return 1
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
@@ -243,7 +243,7 @@ class BrokenImages(UnderAttack):
         require_length(record["distance"], len(record["broken"]), "distance")
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model, first with `after` if it is given; the recorded accuracy is the accuracy under both attacks."""
+        """Attack the model; if `after` is given, it is the first attack, and the recorded accuracy is that under both attacks."""
         dataset, began = laboratory.dataset, time.monotonic()
         require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
         ids, model = np.arange(self.images, dtype=np.int64), laboratory.model(self.train)

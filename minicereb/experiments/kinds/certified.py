@@ -42,7 +42,8 @@ SECONDS_BETWEEN_FILES = 5.0
 class CertifiedModel(Experiment):
     """Certification of a trained model within ε in L∞.
 
-    Intervals and linear relaxations come first, then slopes optimised for each image and, with `complete`, branch and bound.
+    Intervals and linear relaxations come first, then slopes optimised for each image. If `complete` is true, branch and
+    bound comes last.
     """
 
     record_shape: ClassVar[Any] = shape(

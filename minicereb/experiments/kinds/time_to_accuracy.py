@@ -143,7 +143,10 @@ def evaluations_per_image(model: Model, image_shape: tuple[int, ...] = (1,)) -> 
 
 
 def _stretches(learner: Learner, split: Split, seed: int, every: int) -> Iterator[tuple[int, float, bool]]:
-    """Learn `every` batches at a time, in the order of training; yield images, seconds, and whether the loss is finite."""
+    """Train in stretches of `every` batches, in the usual order; a stretch also ends with its epoch.
+
+    After each stretch, yield its number of images, the seconds that it took, and whether its loss is finite.
+    """
     data: Any = split.dataset
     for epoch in itertools.count():
         order = split.training[generator(seed, "order", epoch).permutation(len(split.training))]
