@@ -298,8 +298,8 @@ def _is_half_written(path: Path) -> bool:
 def file_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
     """Lock `path`, an empty file, for one process; the operating system releases the lock even if that process is killed.
 
-    It raises :class:`InUseError`, whose message names `what`, if another process holds the lock, and :class:`MinicerebError`
-    if the file cannot be locked.
+    It raises :class:`InUseError` if another process holds the lock, and :class:`MinicerebError` if the file cannot be locked.
+    `what` is the name of the locked thing in the message of an :class:`InUseError`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
