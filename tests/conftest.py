@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import gc
 
 import numpy as np
 import pytest
@@ -31,12 +30,6 @@ settings.load_profile("minicereb")
 def pytest_make_parametrize_id(val, argname):
     """Name bytes by their length: packed bytes may hold the time, and every worker must collect the same tests."""
     return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
-
-
-def pytest_collection_finish():
-    """Spare the garbage collector the ten thousand tests and all that was imported: they stay until the end."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -152,14 +152,19 @@ def test_status_tells_running_from_stopped_and_guesses_the_time_left(small, tmp_
     assert survey(tmp_path, "toy").running == []
 
 
-def test_a_dry_run_names_every_job_and_writes_nothing(small, tmp_path):
+def test_a_dry_run_names_every_job_and_writes_nothing(small, tmp_path, monkeypatch):
     jobs = jobs_of(plan(Data(small.name, small.sha256), "smoke", (0,)))
     expected = list(estimates(jobs, Laboratory(small, tmp_path)))
     assert [each.job for each in expected] == list(jobs)
     assert all(0 < each.seconds < 60 and not each.done for each in expected)
     assert list(tmp_path.iterdir()) == []
-    seconds = {each.job.attack: each.seconds for each in expected if isinstance(each.job, AttackedModel)}
-    assert seconds[ATTACKS[1]] > seconds[ATTACKS[0]]
+    monkeypatch.setattr("minicereb.experiments.costs.Probes.attack", lambda *asked: (0.25, 0.5))  # before the steps, per step
+    seconds = {
+        each.job.attack: (each.seconds, each.job.images)
+        for each in estimates(jobs, Laboratory(small, tmp_path))
+        if isinstance(each.job, AttackedModel)
+    }
+    assert {attack: spent / images for attack, (spent, images) in seconds.items()} == {ATTACKS[0]: 0.75, ATTACKS[1]: 2.75}
     list(study(small, tmp_path))
     assert {(each.done, each.seconds) for each in estimates(jobs, Laboratory(small, tmp_path))} == {(True, 0.0)}
 
