@@ -121,14 +121,16 @@ def _with_settings(compile_for: Loop) -> Loop:
     @_without_collection
     def with_settings(types: Any) -> Any:
         from numba import config
+        from numba.core.compiler_lock import global_compiler_lock
 
-        usual = config.SLP_VECTORIZE, config.OPT
-        config.SLP_VECTORIZE = 1  # an operation repeated on four neighbours becomes one instruction
-        config.OPT = type(config.OPT)(min(config.OPT, 2))  # the third level takes longer, and the loops are not faster
-        try:
-            return compile_for(types)
-        finally:
-            config.SLP_VECTORIZE, config.OPT = usual
+        with global_compiler_lock:  # otherwise a second thread would take the first one's settings for the usual ones
+            usual = config.SLP_VECTORIZE, config.OPT
+            config.SLP_VECTORIZE = 1  # an operation repeated on four neighbours becomes one instruction
+            config.OPT = type(config.OPT)(min(config.OPT, 2))  # the third level takes longer, and the loops are not faster
+            try:
+                return compile_for(types)
+            finally:
+                config.SLP_VECTORIZE, config.OPT = usual
 
     return with_settings
 

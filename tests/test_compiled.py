@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -564,6 +565,10 @@ def test_compiling_leaves_the_settings_of_numba_and_the_collector_as_they_were(m
         (gc.enable if collected else gc.disable)()
     assert np.array_equal(array, [2, 2, 2])
     assert (config.OPT, config.SLP_VECTORIZE) == (3, 0)
+    with ThreadPoolExecutor(4) as threads:  # for four types at once
+        list(threads.map(loop, [np.ones(3, dtype=kind) for kind in ("f4", "i4", "i8", "c16")]))
+    assert (config.OPT, config.SLP_VECTORIZE) == (3, 0)
+    assert gc.isenabled() == collected
 
 
 @needs_numba
